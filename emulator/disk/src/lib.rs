@@ -1,0 +1,1 @@
+//! The chunked guest disk and its manifest: types, validation, verification; no I/O.

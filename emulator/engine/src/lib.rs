@@ -1,0 +1,115 @@
+//! The one trait that every guest computer implements.
+//!
+//! An engine is driven from outside: somebody calls [`Engine::poll`] with the time and the
+//! queues of a [`GuestIo`], and the engine says when it wants to be called again. It never
+//! blocks, starts no thread and reads no clock. What it has to say to people it says in
+//! the vocabulary of `emulator-protocol`.
+//!
+//! Deliberately absent: snapshots and network frames. Their queues and methods join the
+//! trait together with the crates that give them a meaning.
+#![forbid(unsafe_code)]
+
+mod queue;
+
+use std::future::Future;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::task::Waker;
+use std::time::Duration;
+
+use emulator_protocol::{BootRequest, Fault, Halt, Progress, Stats, TerminalSize};
+
+pub use queue::ByteQueue;
+
+/// Time since the worker started. Only differences mean anything.
+pub type Instant = Duration;
+
+/// A future that stays on its thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Console bytes that may wait for the guest, and for the page.
+pub const CONSOLE_QUEUE: usize = 64 * 1024;
+
+/// What an engine can do; the same for its whole life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Guest memory that it can be given, in MiB; `None` if it has no memory of its own.
+    pub memory_mib: Option<RangeInclusive<u32>>,
+}
+
+/// What an engine wants after a [`Engine::poll`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// There is more to do at once; call again after the queues were looked at.
+    Again,
+    /// Nothing to do before this time, unless input comes or the waker is called.
+    Sleep(Instant),
+    /// Nothing to do until input comes or the waker is called.
+    Wait,
+    /// The guest ended by its own will. The engine is not polled again.
+    Halted(Halt),
+    /// The machine is broken. The engine is not polled again.
+    Failed(Fault),
+}
+
+/// The queues between a guest and its surroundings. All are bounded.
+#[derive(Debug)]
+pub struct GuestIo {
+    /// Bytes on their way to the guest's console.
+    pub input: ByteQueue,
+    /// Bytes that the guest wrote to its console. An engine that finds it full keeps the
+    /// rest and stalls its guest.
+    pub output: ByteQueue,
+    /// Steps of the boot that were reached since the last poll.
+    pub progress: Vec<Progress>,
+    /// True once the guest has shown its prompt; set by the engine, never reset.
+    pub ready: bool,
+    /// Size of the terminal; the engine tells the guest when it changes.
+    pub terminal: TerminalSize,
+    /// To be called when something happened outside of `poll`.
+    pub waker: Waker,
+}
+
+impl GuestIo {
+    /// Empty queues for a terminal of this size.
+    #[must_use]
+    pub fn new(terminal: TerminalSize, waker: Waker) -> Self {
+        Self {
+            input: ByteQueue::new(CONSOLE_QUEUE),
+            output: ByteQueue::new(CONSOLE_QUEUE),
+            progress: Vec::new(),
+            ready: false,
+            terminal,
+            waker,
+        }
+    }
+}
+
+/// A guest computer that can be started, driven, fed and drained.
+pub trait Engine {
+    /// What this engine can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Loads what the machine needs and sets it going; `report` hears of each step. Called
+    /// once, before the first `poll`. Returns when the guest's first instruction can run.
+    fn boot<'a>(
+        &'a mut self,
+        request: &'a BootRequest,
+        waker: Waker,
+        report: &'a dyn Fn(Progress),
+    ) -> LocalFuture<'a, Result<(), Fault>>;
+
+    /// Runs at most one slice of a few milliseconds, moving bytes through the queues.
+    /// Never blocks.
+    fn poll(&mut self, now: Instant, io: &mut GuestIo) -> Next;
+
+    /// Stops the guest's processor and clock; memory is kept. `poll` is not called until
+    /// [`Engine::resume`].
+    fn pause(&mut self);
+
+    /// Goes on after [`Engine::pause`].
+    fn resume(&mut self);
+
+    /// Counters since boot. Rates and console bytes are filled in by the caller.
+    fn stats(&self) -> Stats;
+}

@@ -1,0 +1,77 @@
+//! What the page asks of a worker.
+
+use serde::{Deserialize, Serialize};
+
+use crate::EngineKind;
+
+/// Size of the terminal in character cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Cells in a row.
+    pub columns: u16,
+    /// Rows on the screen.
+    pub rows: u16,
+}
+
+impl Default for TerminalSize {
+    /// The classical 80 × 24, until the page has measured its own.
+    fn default() -> Self {
+        Self { columns: 80, rows: 24 }
+    }
+}
+
+/// Which guest image a kernel engine starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// Debian with python3, git, curl and friends on a chunked root disk.
+    #[default]
+    Full,
+    /// A few megabytes of busybox in the initial RAM disk, no disk at all.
+    Busybox,
+}
+
+/// Everything that is decided before a machine starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootRequest {
+    /// The engine; the worker refuses one that it was not built with.
+    pub engine: EngineKind,
+    /// Guest memory in MiB. Engines without memory of their own ignore it.
+    pub memory_mib: u32,
+    /// The guest image; ignored by `sim`.
+    pub flavour: Flavour,
+    /// Words appended to the kernel's command line; the kernel takes the last of two
+    /// contradicting ones. Ignored by `sim`.
+    pub cmdline: String,
+    /// Terminal size at boot.
+    pub terminal: TerminalSize,
+    /// Absolute URL of the directory that holds the app's files, with a final slash.
+    pub base: String,
+}
+
+/// From the page to the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Command {
+    /// Start the machine. Once in a worker's life.
+    Boot(BootRequest),
+    /// Bytes typed or pasted, for the guest's console.
+    Console {
+        /// Raw terminal input, usually UTF-8 with escape sequences.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// The terminal has parsed this many more bytes of [`crate::Event::Console`].
+    Acknowledge {
+        /// Count since the last acknowledgement, in bytes.
+        bytes: u64,
+    },
+    /// The terminal has a new size.
+    Resize(TerminalSize),
+    /// Stop the guest's clock and processor, keep its memory.
+    Pause,
+    /// Go on after [`Command::Pause`].
+    Resume,
+    /// Panic inside the worker. For tests and demonstrations of what the page then does.
+    Crash,
+}

@@ -1,0 +1,54 @@
+//! What can go wrong with a machine, in words that a person can act on.
+
+use serde::{Deserialize, Serialize};
+
+/// Who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Party {
+    /// The operating system inside the machine.
+    Guest,
+    /// The browser, the page or the engine.
+    Host,
+    /// The files that the machine starts from, or the server that keeps them.
+    Image,
+}
+
+/// The kinds of fault that callers may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// The guest's kernel panicked.
+    KernelPanic,
+    /// The guest's processor met a fault while handling a fault and stopped.
+    TripleFault,
+    /// No sign of life for too long.
+    Hang,
+    /// A file of the image is not there or cannot be fetched.
+    ImageMissing,
+    /// A file of the image is not what its hash says.
+    ImageCorrupt,
+    /// The browser could not give what the machine needs.
+    Resources,
+    /// The request asks for what this engine cannot do.
+    Unsupported,
+    /// The engine broke down.
+    EngineCrash,
+    /// Page and worker speak different versions.
+    VersionMismatch,
+}
+
+/// One fault, told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// For programs.
+    pub kind: FaultKind,
+    /// Who is at fault.
+    pub party: Party,
+    /// One sentence: what happened.
+    pub summary: String,
+    /// One sentence: what to do next.
+    pub advice: String,
+    /// The last words of the guest or of the engine, possibly many lines; may be empty.
+    pub detail: String,
+}

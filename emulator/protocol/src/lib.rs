@@ -1,0 +1,127 @@
+//! What the page and a machine's worker say to each other.
+//!
+//! Types only: nothing here acts, reads a clock or touches a browser. The page sends a
+//! [`Command`], the worker answers with an [`Event`]; both are plain data that the
+//! structured clone of `postMessage` carries, and console bytes travel as a `Uint8Array`
+//! whose buffer is transferred, never copied.
+//!
+//! ```text
+//!   page                                   worker (one machine, one life)
+//!    │            spawn                       │
+//!    │ ─────────────────────────────────────▶ │
+//!    │ ◀── Event::Ready { protocol } ──────── │   the gate: nothing is sent before it
+//!    │ ─── Command::Boot(BootRequest) ──────▶ │
+//!    │ ◀── Event::Progress … Event::State ─── │
+//!    │ ◀── Event::Console ─── Acknowledge ──▶ │   credit in both directions
+//!    │ ─── Command::Console ── Accepted ◀──── │
+//! ```
+//!
+//! A worker boots at most one machine. A reset, or another engine, is a new worker: all
+//! memory of the old machine is gone with it.
+#![forbid(unsafe_code)]
+
+mod command;
+mod event;
+mod fault;
+mod flow;
+
+pub use command::{BootRequest, Command, Flavour, TerminalSize};
+pub use event::{Event, Halt, MachineState, Phase, Progress, Stats};
+pub use fault::{Fault, FaultKind, Party};
+pub use flow::{
+    CONSOLE_HIGH_WATER, CONSOLE_LOW_WATER, CONSOLE_MESSAGE, INPUT_WINDOW, STATS_INTERVAL_MS,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this vocabulary. Raised when a message changes its shape or its meaning;
+/// a page and a worker of different versions refuse each other in words.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Which guest computer stands behind the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// A simulated shell: no kernel, there at once.
+    Sim,
+    /// The npm package v86: 32-bit Linux on an emulated PC.
+    V86,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T>(value: &T)
+    where
+        T: Serialize + for<'a> Deserialize<'a> + PartialEq + std::fmt::Debug,
+    {
+        let text = serde_json::to_string(value).expect("serializes");
+        let back: T = serde_json::from_str(&text).expect("deserializes");
+        assert_eq!(&back, value, "{text}");
+    }
+
+    #[test]
+    fn every_command_round_trips() {
+        let boot = BootRequest {
+            engine: EngineKind::V86,
+            memory_mib: 256,
+            flavour: Flavour::Busybox,
+            cmdline: "root=/dev/nonsense".into(),
+            terminal: TerminalSize { columns: 132, rows: 43 },
+            base: "https://example.org/vivarium/".into(),
+        };
+        for command in [
+            Command::Boot(boot),
+            Command::Console { bytes: vec![0, 3, 255] },
+            Command::Acknowledge { bytes: 1 << 40 },
+            Command::Resize(TerminalSize::default()),
+            Command::Pause,
+            Command::Resume,
+            Command::Crash,
+        ] {
+            round_trip(&command);
+        }
+    }
+
+    #[test]
+    fn every_event_round_trips() {
+        for event in [
+            Event::Ready { protocol: PROTOCOL_VERSION },
+            Event::State { state: MachineState::Booting },
+            Event::Progress(Progress { phase: Phase::Kernel, loaded: 5, total: Some(9) }),
+            Event::Console { bytes: b"login: ".to_vec() },
+            Event::Accepted { bytes: 17 },
+            Event::Stats(Stats {
+                mips: Some(81.5),
+                instructions: Some(1 << 50),
+                ..Stats::default()
+            }),
+            Event::Halted { reason: Halt::Reboot },
+            Event::Fault(Fault {
+                kind: FaultKind::KernelPanic,
+                party: Party::Guest,
+                summary: "s".into(),
+                advice: "a".into(),
+                detail: "d".into(),
+            }),
+        ] {
+            round_trip(&event);
+        }
+    }
+
+    #[test]
+    fn names_on_the_wire_are_stable() {
+        assert_eq!(serde_json::to_string(&EngineKind::V86).expect("json"), "\"v86\"");
+        assert_eq!(serde_json::to_string(&MachineState::Halted).expect("json"), "\"halted\"");
+        assert_eq!(
+            serde_json::to_string(&FaultKind::ImageCorrupt).expect("json"),
+            "\"image-corrupt\""
+        );
+    }
+
+    #[test]
+    fn phases_are_in_order() {
+        assert!(Phase::Engine < Phase::Image && Phase::Root < Phase::Shell);
+    }
+}

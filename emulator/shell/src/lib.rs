@@ -1,0 +1,1 @@
+//! Engine sim: a simulated shell.

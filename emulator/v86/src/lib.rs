@@ -1,0 +1,1 @@
+//! Engine v86: adapter to the npm package, 32-bit Linux.

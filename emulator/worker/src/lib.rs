@@ -1,0 +1,1 @@
+//! The wasm binaries that run in Web Workers: mailbox, pacing, wiring.
