@@ -48,7 +48,8 @@ pub enum Next {
     Wait,
     /// The guest ended by its own will. The engine is not polled again.
     Halted(Halt),
-    /// The machine is broken. The engine is not polled again.
+    /// The machine cannot go on. The engine is not polled again, unless the fault allows a
+    /// retry and [`Engine::retry`] was called.
     Failed(Fault),
 }
 
@@ -109,6 +110,9 @@ pub trait Engine {
 
     /// Goes on after [`Engine::pause`].
     fn resume(&mut self);
+
+    /// Tries again what ended in a fault with `retry` set; called only then.
+    fn retry(&mut self) {}
 
     /// Counters since boot. Rates and console bytes are filled in by the caller.
     fn stats(&self) -> Stats;

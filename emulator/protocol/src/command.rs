@@ -72,6 +72,9 @@ pub enum Command {
     Pause,
     /// Go on after [`Command::Pause`].
     Resume,
+    /// Try again what failed with a [`crate::Fault`] whose `retry` is true; the machine goes
+    /// on where it stopped.
+    Retry,
     /// Panic inside the worker. For tests and demonstrations of what the page then does.
     Crash,
 }

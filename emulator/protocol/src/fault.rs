@@ -49,6 +49,8 @@ pub struct Fault {
     pub summary: String,
     /// One sentence: what to do next.
     pub advice: String,
+    /// Whether [`crate::Command::Retry`] may mend it without losing the machine's memory.
+    pub retry: bool,
     /// The last words of the guest or of the engine, possibly many lines; may be empty.
     pub detail: String,
 }

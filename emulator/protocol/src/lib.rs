@@ -78,6 +78,7 @@ mod tests {
             Command::Resize(TerminalSize::default()),
             Command::Pause,
             Command::Resume,
+            Command::Retry,
             Command::Crash,
         ] {
             round_trip(&command);
@@ -103,6 +104,7 @@ mod tests {
                 party: Party::Guest,
                 summary: "s".into(),
                 advice: "a".into(),
+                retry: true,
                 detail: "d".into(),
             }),
         ] {
