@@ -14,6 +14,7 @@ mod queue;
 use std::future::Future;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ pub trait Engine {
         &'a mut self,
         request: &'a BootRequest,
         waker: Waker,
-        report: &'a dyn Fn(Progress),
+        report: Rc<dyn Fn(Progress)>,
     ) -> LocalFuture<'a, Result<(), Fault>>;
 
     /// Runs at most one slice of a few milliseconds, moving bytes through the queues.
@@ -115,5 +116,5 @@ pub trait Engine {
     fn retry(&mut self) {}
 
     /// Counters since boot. Rates and console bytes are filled in by the caller.
-    fn stats(&self) -> Stats;
+    fn stats(&mut self) -> Stats;
 }

@@ -30,6 +30,12 @@ impl ByteQueue {
         self.bytes.drain(..count).collect()
     }
 
+    /// Up to `most` bytes from the front, which stay.
+    #[must_use]
+    pub fn peek(&self, most: usize) -> Vec<u8> {
+        self.bytes.iter().take(most).copied().collect()
+    }
+
     /// Bytes that could be pushed now.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -62,6 +68,7 @@ mod tests {
         assert_eq!(queue.room(), 0);
         assert_eq!(queue.pop(2), b"ab");
         assert_eq!(queue.push(b"ghi"), 2);
+        assert_eq!(queue.peek(2), b"cd");
         assert_eq!(queue.pop(99), b"cdgh");
         assert!(queue.is_empty());
     }

@@ -1,1 +1,356 @@
-//! Engine v86: adapter to the npm package, 32-bit Linux.
+//! Engine `v86`: an adapter to the npm package of that name, which emulates a 32-bit PC.
+//!
+//! v86 runs itself in slices of about a millisecond on the worker's event loop, so
+//! [`V86::poll`] executes nothing: it moves bytes, looks at signs of life and tells when
+//! the machine has come to an end. A guest that floods its console is stopped at
+//! [`BACKLOG_STOP`] and set going again when the queue has been drained.
+//!
+//! Where things come from and go to:
+//! - terminal: the guest's virtio console, which knows the terminal's size;
+//! - kernel log: its first serial port, read by [`watch`];
+//! - root disk: [`disk`], in chunks, behind an IDE disk;
+//! - reset and processor halt: caught before v86 would start over.
+#![forbid(unsafe_code)]
+
+mod disk;
+mod fetch;
+mod glue;
+mod hooks;
+mod image;
+mod watch;
+
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use emulator_engine::{Capabilities, Engine, GuestIo, Instant, LocalFuture, Next};
+use emulator_protocol::{
+    BootRequest, Fault, FaultKind, Halt, Party, Phase, Progress, Stats, TerminalSize,
+};
+use js_sys::Uint8Array;
+
+use crate::disk::Chunked;
+use crate::fetch::Meter;
+use crate::glue::Machine;
+use crate::hooks::Signals;
+use crate::watch::Sign;
+
+/// Console output that may wait before the guest is stopped.
+const BACKLOG_STOP: usize = 64 * 1024;
+
+/// Console output at which a stopped guest goes on.
+const BACKLOG_GO: usize = 16 * 1024;
+
+/// How often a machine is looked at that is still booting.
+const BOOT_LOOK: Duration = Duration::from_millis(200);
+
+/// How long console input waits for the guest to post a buffer.
+const INPUT_LOOK: Duration = Duration::from_millis(4);
+
+/// A boot without any sign of life for this long is a hang. A kernel that decompresses and
+/// probes quietly takes about 3 s, ten times that on a busy machine.
+const HANG: Duration = Duration::from_secs(60);
+
+/// Time between two looks that counts towards [`HANG`] at most: a sleeping computer or a
+/// throttled tab is not a hanging guest.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+
+/// After the first line of a panic, how long the rest of it is waited for.
+const PANIC_REST: Duration = Duration::from_millis(1500);
+
+/// Memory of the graphics adapter, which nobody sees: the least that v86 takes gladly.
+const VGA_MEMORY: u32 = 1 << 20;
+
+/// The engine.
+#[derive(Default)]
+pub struct V86 {
+    machine: Option<Machine>,
+    disk: Option<Chunked>,
+    meter: Rc<Meter>,
+    signals: Signals,
+    memory_mib: u32,
+    terminal: TerminalSize,
+    phase: Option<Phase>,
+    /// The guest is stopped until its output has been drained.
+    stalled: bool,
+    looked: Option<Instant>,
+    silence: Duration,
+    panicked: Option<(Instant, String)>,
+    counter: Counter,
+}
+
+/// Widens v86's counter of 32 bits, which wraps within a minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    total: u64,
+    last: u32,
+}
+
+impl Counter {
+    fn update(&mut self, now: u32) {
+        self.total += u64::from(now.wrapping_sub(self.last));
+        self.last = now;
+    }
+}
+
+impl V86 {
+    /// An engine that holds nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    async fn start(
+        &mut self,
+        request: &BootRequest,
+        waker: Waker,
+        report: Rc<dyn Fn(Progress)>,
+    ) -> Result<(), Fault> {
+        report(Progress { phase: Phase::Engine, loaded: 0, total: None });
+        let code = glue::load(&request.base);
+        let image = image::load(request, &self.meter, &report);
+        let (code, image) = futures_util::join!(code, image);
+        let image = image?;
+        let code = code.map_err(|error| broken(fetch::message(&error)))?;
+        self.memory_mib = request.memory_mib;
+        self.terminal = request.terminal;
+        self.signals.listen(waker.clone());
+        self.disk = image.manifest.disk.clone().map(|layout| {
+            let base = format!("{}{}/", image.directory, layout.path);
+            Chunked::new(layout, base, Rc::clone(&self.meter), waker)
+        });
+        let options = hooks::options(request, &image, VGA_MEMORY);
+        let hooks = self.signals.hooks(self.disk.as_ref());
+        let machine = Machine::create(&code, &options, &hooks).await;
+        let machine: Machine = wasm_bindgen::JsCast::unchecked_into(
+            machine.map_err(|error| broken(fetch::message(&error)))?,
+        );
+        machine.resize(request.terminal.columns, request.terminal.rows);
+        machine.run();
+        self.machine = Some(machine);
+        Ok(())
+    }
+
+    /// Tells that the boot has come to a phase, once and never backwards.
+    fn reach(&mut self, phase: Phase, io: &mut GuestIo) {
+        if self.phase < Some(phase) {
+            self.phase = Some(phase);
+            self.silence = Duration::ZERO;
+            io.progress.push(Progress { phase, loaded: self.meter.loaded(), total: None });
+        }
+    }
+
+    /// Looks at what the kernel said on its serial port.
+    fn read_log(&mut self, now: Instant, io: &mut GuestIo) -> Option<Fault> {
+        for sign in self.signals.take_signs() {
+            match sign {
+                Sign::Reached(phase) => {
+                    self.reach(phase, io);
+                    io.ready |= phase == Phase::Shell;
+                }
+                Sign::Panic(reason) => {
+                    self.panicked.get_or_insert((now, reason));
+                }
+                Sign::PanicEnd => {
+                    if let Some((since, _)) = &mut self.panicked {
+                        *since = now.saturating_sub(PANIC_REST);
+                    }
+                }
+            }
+        }
+        let (since, reason) = self.panicked.as_ref()?;
+        (now.saturating_sub(*since) >= PANIC_REST).then(|| {
+            guest_fault(
+                FaultKind::KernelPanic,
+                format!("The guest's kernel panicked: {reason}"),
+                self.signals.log(),
+            )
+        })
+    }
+
+    /// Moves console output into the queue, stopping a guest that is too fast for it.
+    fn move_output(&mut self, io: &mut GuestIo) {
+        let left = self.signals.drain_console(&mut io.output);
+        let Some(machine) = &self.machine else { return };
+        if !self.stalled && left >= BACKLOG_STOP {
+            self.stalled = true;
+            machine.stop();
+        } else if self.stalled && left <= BACKLOG_GO {
+            self.stalled = false;
+            machine.run();
+        }
+    }
+
+    /// Hands the guest as much input as it has room for.
+    fn move_input(&mut self, io: &mut GuestIo) {
+        let Some(machine) = &self.machine else { return };
+        if self.phase < Some(Phase::Shell) {
+            // Nobody reads yet; what a person types ahead waits for the shell.
+            return;
+        }
+        let waiting = io.input.len();
+        if waiting > 0 {
+            let bytes = io.input.peek(waiting);
+            let sent = machine.send(Uint8Array::from(&bytes[..]));
+            io.input.pop(sent as usize);
+        }
+    }
+
+    /// Counts time without a sign of life while booting.
+    fn watch_silence(&mut self, now: Instant, io: &mut GuestIo) -> Option<Fault> {
+        if io.ready {
+            return None;
+        }
+        let machine = self.machine.as_ref()?;
+        if self.phase < Some(Phase::Kernel) && machine.paging() {
+            self.reach(Phase::Kernel, io);
+        }
+        let passed = self.looked.map_or(Duration::ZERO, |then| now.saturating_sub(then));
+        self.looked = Some(now);
+        let fetching = self.disk.as_ref().is_some_and(Chunked::is_waiting);
+        if self.signals.take_alive() || fetching {
+            self.silence = Duration::ZERO;
+        } else {
+            self.silence += passed.min(LOOK_LIMIT);
+        }
+        (self.silence >= HANG).then(|| {
+            guest_fault(
+                FaultKind::Hang,
+                format!("The guest gave no sign of life for {} seconds.", HANG.as_secs()),
+                self.signals.log(),
+            )
+        })
+    }
+
+    /// What ended the machine, if something did.
+    fn end(&mut self) -> Option<Next> {
+        if let Some(detail) = self.signals.crash() {
+            return Some(Next::Failed(broken(detail)));
+        }
+        if self.signals.was_reset() {
+            return Some(Next::Halted(Halt::Reboot));
+        }
+        if self.signals.was_halted() && self.panicked.is_none() {
+            return Some(Next::Halted(Halt::PowerOff));
+        }
+        let fault = self.disk.as_ref().and_then(Chunked::take_fault)?;
+        Some(Next::Failed(fault))
+    }
+}
+
+impl Engine for V86 {
+    fn capabilities(&self) -> Capabilities {
+        // v86 puts the initial RAM disk at 64 MiB, and addresses less than 2 GiB.
+        Capabilities { memory_mib: Some(128..=1024) }
+    }
+
+    fn boot<'a>(
+        &'a mut self,
+        request: &'a BootRequest,
+        waker: Waker,
+        report: Rc<dyn Fn(Progress)>,
+    ) -> LocalFuture<'a, Result<(), Fault>> {
+        Box::pin(self.start(request, waker, report))
+    }
+
+    fn poll(&mut self, now: Instant, io: &mut GuestIo) -> Next {
+        if self.phase.is_none() {
+            self.reach(Phase::Firmware, io);
+        }
+        self.move_output(io);
+        let panic = self.read_log(now, io);
+        self.move_input(io);
+        if io.terminal != self.terminal {
+            self.terminal = io.terminal;
+            if let Some(machine) = &self.machine {
+                machine.resize(io.terminal.columns, io.terminal.rows);
+            }
+        }
+        let ended = panic.or_else(|| self.watch_silence(now, io)).map(Next::Failed);
+        if let Some(next) = ended.or_else(|| self.end()) {
+            self.pause();
+            self.signals.drain_console(&mut io.output);
+            return next;
+        }
+        if !io.input.is_empty() && io.ready {
+            Next::Sleep(now + INPUT_LOOK)
+        } else if !io.ready || self.panicked.is_some() {
+            Next::Sleep(now + BOOT_LOOK)
+        } else {
+            Next::Wait
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Some(machine) = &self.machine {
+            machine.stop();
+        }
+    }
+
+    fn resume(&mut self) {
+        self.looked = None;
+        if let Some(machine) = &self.machine
+            && !self.stalled
+        {
+            machine.run();
+        }
+    }
+
+    fn retry(&mut self) {
+        if let Some(disk) = &self.disk {
+            disk.retry();
+        }
+        self.resume();
+    }
+
+    fn stats(&mut self) -> Stats {
+        if let Some(machine) = &self.machine {
+            self.counter.update(machine.instructions());
+        }
+        Stats {
+            instructions: Some(self.counter.total),
+            memory_mib: Some(self.memory_mib),
+            fetched: self.meter.fetched(),
+            requests: self.meter.requests(),
+            ..Stats::default()
+        }
+    }
+}
+
+fn guest_fault(kind: FaultKind, summary: String, detail: String) -> Fault {
+    Fault {
+        kind,
+        party: Party::Guest,
+        summary,
+        advice: "Restart the machine. If you changed the kernel's command line, look there first."
+            .into(),
+        retry: false,
+        detail,
+    }
+}
+
+fn broken(detail: String) -> Fault {
+    Fault {
+        kind: FaultKind::EngineCrash,
+        party: Party::Host,
+        summary: "The engine v86 broke down.".into(),
+        advice: "Restart the machine; a browser with WebAssembly SIMD and 1 GiB of free memory is needed."
+            .into(),
+        retry: false,
+        detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_survives_its_wrap() {
+        let mut counter = Counter::default();
+        for now in [10, u32::MAX, 4] {
+            counter.update(now);
+        }
+        assert_eq!(counter.total, u64::from(u32::MAX) + 5);
+    }
+}

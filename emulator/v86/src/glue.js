@@ -1,0 +1,200 @@
+// The JavaScript side of the adapter: what cannot be said in Rust about a package that is
+// written in JavaScript, and nothing else. Decisions are made in Rust.
+//
+// v86 (npm, pinned in package.json) is an ES module that is loaded when a machine boots,
+// so that nobody downloads it for the simulated shell. Besides its documented interface,
+// this file relies on these inner names of version 0.5.462; all are used in `Machine`:
+//   emulator.v86.{run, stop, do_tick}           the run loop
+//   emulator.v86.cpu.reboot_internal            the reset line
+//   emulator.v86.cpu.{instruction_counter, cr}  counters and control registers
+//   emulator.v86.cpu.devices.virtio_console.virtio.queues[0].has_request()
+
+const TRIES = 3; // a flaky network gets this many before a person is asked
+const BACKOFF_MS = 300; // doubled after each try
+const CONSOLE_BUFFER = 4096; // the guest's driver posts console buffers of one page
+const PAGING = 1 << 31; // CR0.PG
+
+/** Loads the code of v86, and compiles it while it arrives. */
+export async function load(base) {
+  const [module, wasm] = await Promise.all([
+    import(`${base}vendor/v86/libv86.mjs`),
+    WebAssembly.compileStreaming(fetch(`${base}vendor/v86/v86.wasm`)),
+  ]);
+  return { V86: module.V86, wasm };
+}
+
+/** The kept copy of a file, or undefined. Browsers without a cache storage have none. */
+export async function kept(cacheName, url) {
+  try {
+    const cache = await caches.open(cacheName);
+    const response = await cache.match(url);
+    return response && new Uint8Array(await response.arrayBuffer());
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeps a copy of a file for the next visit. Losing it costs a download, no more. */
+export async function keep(cacheName, url, bytes) {
+  try {
+    const cache = await caches.open(cacheName);
+    await cache.put(url, new Response(bytes, { headers: { "Content-Type": "application/octet-stream" } }));
+  } catch {
+    // A full disk or a browser without a cache storage.
+  }
+}
+
+/**
+ * Fetches a file; `arrived` hears of each piece's size. `mode` is the cache mode of fetch.
+ * Throws an Error with `status` when the server answers with an error.
+ */
+export async function download(url, mode, arrived) {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await downloadOnce(url, mode, arrived);
+    } catch (error) {
+      const hopeless = error.status && error.status < 500;
+      if (hopeless || attempt === TRIES) throw error;
+      await new Promise((wake) => setTimeout(wake, BACKOFF_MS * 2 ** (attempt - 1)));
+    }
+  }
+}
+
+async function downloadOnce(url, mode, arrived) {
+  const response = await fetch(url, { cache: mode });
+  if (!response.ok) {
+    throw Object.assign(new Error(`the server answered ${response.status}`), { status: response.status });
+  }
+  const pieces = [];
+  let length = 0;
+  const reader = response.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    pieces.push(value);
+    length += value.length;
+    arrived(value.length);
+  }
+  const bytes = new Uint8Array(length);
+  let offset = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, offset);
+    offset += piece.length;
+  }
+  return bytes;
+}
+
+/** What v86 takes for a hard disk: an object with the interface of its own buffers. */
+class Disk {
+  constructor(size, read, write) {
+    this.byteLength = size;
+    this.read = read;
+    this.write = write;
+    this.first = undefined;
+  }
+  load() {
+    this.onload?.({});
+  }
+  get(offset, length, done) {
+    this.read(offset, length, done);
+  }
+  set(offset, bytes, done) {
+    this.write(offset, bytes);
+    done();
+  }
+  // v86 looks at the first sector, before the machine starts, for a partition table.
+  get_and_cache(offset, length, done) {
+    this.get(offset, length, (bytes) => {
+      this.first = bytes;
+      done(bytes);
+    });
+  }
+  get_from_cache(offset, length) {
+    return offset === 0 && this.first?.length === length ? this.first : undefined;
+  }
+  get_buffer(done) {
+    done(); // "not in memory as a whole"
+  }
+  get_state() {
+    return [];
+  }
+  set_state() {}
+}
+
+export class Machine {
+  /** Makes a machine that stands at its reset vector. */
+  static async create(code, options, hooks) {
+    const machine = new Machine();
+    const emulator = new code.V86({
+      wasm_fn: async (imports) => (await WebAssembly.instantiate(code.wasm, imports)).exports,
+      memory_size: options.memory,
+      vga_memory_size: options.vgaMemory,
+      bios: { buffer: options.bios.buffer },
+      vga_bios: { buffer: options.vgaBios.buffer },
+      bzimage: { buffer: options.kernel.buffer },
+      initrd: { buffer: options.initrd.buffer },
+      cmdline: options.cmdline,
+      hda: options.diskSize ? new Disk(options.diskSize, hooks.read, hooks.write) : undefined,
+      virtio_console: true,
+      fastboot: true,
+      autostart: false,
+      disable_keyboard: true,
+      disable_mouse: true,
+      disable_speaker: true,
+    });
+    machine.emulator = emulator;
+    await new Promise((loaded) => emulator.add_listener("emulator-loaded", loaded));
+    emulator.add_listener("virtio-console0-output-bytes", hooks.console);
+    emulator.add_listener("serial0-output-byte", hooks.serial);
+    emulator.add_listener("cpu-event-halt", hooks.halted);
+    machine.guard(hooks);
+    return machine;
+  }
+
+  /** Ends the machine at a reset or at a breakdown of v86 instead of going on blindly. */
+  guard(hooks) {
+    const inner = this.emulator.v86;
+    const tick = inner.do_tick;
+    inner.do_tick = function () {
+      try {
+        tick.call(this);
+      } catch (error) {
+        this.running = false;
+        hooks.crashed(`${error?.stack ?? error}`);
+      }
+    };
+    inner.cpu.reboot_internal = () => {
+      inner.stop();
+      hooks.reset();
+    };
+  }
+
+  run() {
+    this.emulator.v86.run();
+  }
+  stop() {
+    this.emulator.v86.stop();
+  }
+  /** Hands console input to the guest as far as it has posted buffers; returns the count. */
+  send(bytes) {
+    const queue = this.emulator.v86.cpu.devices.virtio_console.virtio.queues[0];
+    let sent = 0;
+    while (sent < bytes.length && queue.is_configured() && queue.has_request()) {
+      const piece = bytes.slice(sent, sent + CONSOLE_BUFFER);
+      this.emulator.bus.send("virtio-console0-input-bytes", piece);
+      sent += piece.length;
+    }
+    return sent;
+  }
+  resize(columns, rows) {
+    this.emulator.bus.send("virtio-console0-resize", [columns, rows]);
+  }
+  /** Instructions since the start, modulo 2^32. */
+  instructions() {
+    return this.emulator.get_instruction_counter();
+  }
+  /** Whether the guest has switched paging on: the firmware never does, a kernel at once. */
+  paging() {
+    return (this.emulator.v86.cpu.cr[0] & PAGING) !== 0;
+  }
+}

@@ -1,0 +1,53 @@
+//! Bindings to `glue.js`.
+
+use js_sys::{Function, Object, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(module = "/src/glue.js")]
+extern "C" {
+    /// The loaded code of v86; opaque.
+    #[wasm_bindgen(catch)]
+    pub(crate) async fn load(base: &str) -> Result<JsValue, JsValue>;
+
+    /// A file's kept copy, or undefined.
+    pub(crate) async fn kept(cache: &str, url: &str) -> JsValue;
+
+    /// Keeps a copy of a file.
+    pub(crate) async fn keep(cache: &str, url: &str, bytes: Uint8Array);
+
+    /// A file from the network.
+    #[wasm_bindgen(catch)]
+    pub(crate) async fn download(
+        url: &str,
+        mode: &str,
+        arrived: &Function,
+    ) -> Result<JsValue, JsValue>;
+
+    /// One emulated PC.
+    pub(crate) type Machine;
+
+    #[wasm_bindgen(catch, static_method_of = Machine)]
+    pub(crate) async fn create(
+        code: &JsValue,
+        options: &Object,
+        hooks: &Object,
+    ) -> Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn run(this: &Machine);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn stop(this: &Machine);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn send(this: &Machine, bytes: Uint8Array) -> u32;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn resize(this: &Machine, columns: u16, rows: u16);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn instructions(this: &Machine) -> u32;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn paging(this: &Machine) -> bool;
+}

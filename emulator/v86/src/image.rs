@@ -1,0 +1,106 @@
+//! Loads what a machine starts from: manifest, kernel, initial RAM disk, firmware.
+
+use std::rc::Rc;
+
+use emulator_disk::{FileRef, Manifest};
+use emulator_protocol::{BootRequest, Fault, FaultKind, Flavour, Party, Phase, Progress};
+
+use crate::fetch::{self, Meter};
+
+/// Directory of the images, relative to the app's.
+const DIRECTORY: &str = "image/i386/";
+
+/// Everything that is in memory before the first instruction.
+pub(crate) struct Image {
+    pub(crate) manifest: Manifest,
+    /// URL of the manifest's directory, with a final slash.
+    pub(crate) directory: String,
+    pub(crate) kernel: Vec<u8>,
+    pub(crate) initrd: Vec<u8>,
+    pub(crate) bios: Vec<u8>,
+    pub(crate) vgabios: Vec<u8>,
+}
+
+/// Loads and verifies an image, all files at the same time.
+///
+/// # Errors
+/// When a file cannot be had, is damaged, or the image is not one for this engine.
+pub(crate) async fn load(
+    request: &BootRequest,
+    meter: &Rc<Meter>,
+    report: &Rc<dyn Fn(Progress)>,
+) -> Result<Image, Fault> {
+    let directory = format!("{}{DIRECTORY}", request.base);
+    let name = match request.flavour {
+        Flavour::Full => "full.json",
+        Flavour::Busybox => "busybox.json",
+    };
+    let url = format!("{directory}{name}");
+    let text = fetch::current(&url, meter).await?;
+    let manifest = Manifest::parse(&text).map_err(|error| unusable(&url, error.to_string()))?;
+    let Some(firmware) = manifest.firmware.clone() else {
+        return Err(unusable(&url, "it has no firmware".into()));
+    };
+    if request.memory_mib < manifest.min_memory_mib {
+        return Err(too_small(manifest.min_memory_mib));
+    }
+
+    let kernel = manifest.kernel.clone();
+    let initrd = manifest.initrd.clone();
+    let total = [&kernel, &initrd, &firmware.bios, &firmware.vgabios].map(|file| file.size);
+    let total = total.iter().sum();
+    let before = meter.loaded();
+    let report = Rc::clone(report);
+    meter.watch(Some(Box::new(move |loaded| {
+        let loaded = (loaded - before).min(total);
+        report(Progress { phase: Phase::Image, loaded, total: Some(total) });
+    })));
+    let (kernel, initrd, bios, vgabios) = futures_util::join!(
+        file(&directory, &kernel, meter),
+        file(&directory, &initrd, meter),
+        file(&directory, &firmware.bios, meter),
+        file(&directory, &firmware.vgabios, meter),
+    );
+    meter.watch(None);
+    Ok(Image {
+        manifest,
+        directory,
+        kernel: kernel?,
+        initrd: initrd?,
+        bios: bios?,
+        vgabios: vgabios?,
+    })
+}
+
+async fn file(directory: &str, file: &FileRef, meter: &Rc<Meter>) -> Result<Vec<u8>, Fault> {
+    let url = format!("{directory}{}", file.path);
+    fetch::verified(&url, meter, |bytes| {
+        file.verify(bytes).map_err(|error| error.to_string())?;
+        Ok(bytes.to_vec())
+    })
+    .await
+}
+
+fn unusable(url: &str, error: String) -> Fault {
+    Fault {
+        kind: FaultKind::ImageCorrupt,
+        party: Party::Image,
+        summary: "The guest image's manifest is damaged.".into(),
+        advice:
+            "Restart the machine; if it stays, build or upload the image anew (cargo xtask image)."
+                .into(),
+        retry: false,
+        detail: format!("{url}: {error}"),
+    }
+}
+
+fn too_small(needed: u32) -> Fault {
+    Fault {
+        kind: FaultKind::Unsupported,
+        party: Party::Image,
+        summary: format!("This image needs at least {needed} MiB of memory."),
+        advice: "Choose more memory in the settings.".into(),
+        retry: false,
+        detail: String::new(),
+    }
+}

@@ -1,0 +1,252 @@
+//! The edge: messages, timers and wakers of a dedicated worker.
+//!
+//! A worker has one thread and one machine, so the state lives in a thread-local, and a
+//! waker needs to carry nothing. A pump that wants to go on at once is posted through a
+//! message channel and not run in a loop, so that commands of the page are handled between
+//! two slices.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use emulator_engine::{Engine, Instant};
+use emulator_protocol::{
+    BootRequest, Command, EngineKind, Event, Fault, FaultKind, MachineState, PROTOCOL_VERSION,
+    Party, STATS_INTERVAL_MS,
+};
+use wasm_bindgen::prelude::*;
+use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
+
+use crate::machine::{self, Due, Machine};
+
+/// Makes the engine of a kind, if this worker carries it.
+pub type Factory = fn(EngineKind) -> Option<Box<dyn Engine>>;
+
+/// The machine of this worker, through its stages.
+enum Slot {
+    Empty,
+    /// Commands that came while the engine was loading; the page's window bounds them.
+    Booting(Vec<Command>),
+    Live(Box<Machine>),
+}
+
+struct Host {
+    scope: DedicatedWorkerGlobalScope,
+    channel: MessageChannel,
+    factory: Factory,
+    slot: RefCell<Slot>,
+    /// A pump is on its way through the channel.
+    posted: Cell<bool>,
+    /// The timer of the next pump.
+    timer: Cell<Option<i32>>,
+    pump: Closure<dyn FnMut()>,
+}
+
+thread_local! {
+    static HOST: RefCell<Option<&'static Host>> = const { RefCell::new(None) };
+}
+
+/// Listens for commands for the rest of the worker's life.
+///
+/// # Panics
+/// Outside of a dedicated worker.
+pub fn serve(factory: Factory) {
+    std::panic::set_hook(Box::new(|info| {
+        console_error_panic_hook::hook(info);
+        // The instance is poisoned after a panic: tell the page before it traps.
+        if let Some(scope) = scope() {
+            post(&scope, &Event::Fault(crashed(info.to_string())));
+        }
+    }));
+    let scope = scope().expect("the worker runs in a dedicated worker");
+    let host: &'static Host = Box::leak(Box::new(Host {
+        channel: MessageChannel::new().expect("message channels exist"),
+        scope: scope.clone(),
+        factory,
+        slot: RefCell::new(Slot::Empty),
+        posted: Cell::new(false),
+        timer: Cell::new(None),
+        pump: Closure::new(pump),
+    }));
+    HOST.set(Some(host));
+    host.channel.port1().set_onmessage(Some(host.pump.as_ref().unchecked_ref()));
+    listen(&scope);
+    beat(&scope);
+    post(&scope, &Event::Ready { protocol: PROTOCOL_VERSION });
+}
+
+/// Wakes the machine of this worker.
+struct Nudge;
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        soon();
+    }
+}
+
+fn scope() -> Option<DedicatedWorkerGlobalScope> {
+    js_sys::global().dyn_into().ok()
+}
+
+fn host() -> &'static Host {
+    HOST.with_borrow(|host| host.expect("serve() was called"))
+}
+
+fn listen(scope: &DedicatedWorkerGlobalScope) {
+    let handler =
+        Closure::<dyn FnMut(MessageEvent)>::new(
+            |message: MessageEvent| match emulator_wire::decode::<Command>(message.data()) {
+                Ok(command) => obey(command),
+                Err(error) => tell(&[Event::Fault(Fault {
+                    kind: FaultKind::VersionMismatch,
+                    party: Party::Host,
+                    summary: "The worker did not understand the page.".into(),
+                    advice: "Reload the page to get matching versions of both.".into(),
+                    retry: false,
+                    detail: error,
+                })]),
+            },
+        );
+    scope.set_onmessage(Some(handler.as_ref().unchecked_ref()));
+    handler.forget();
+}
+
+/// Reports once in a while: figures, and a sign of life.
+fn beat(scope: &DedicatedWorkerGlobalScope) {
+    let handler = Closure::<dyn FnMut()>::new(|| {
+        let report = match &mut *host().slot.borrow_mut() {
+            Slot::Live(machine) => machine.report(now()),
+            _ => Event::Stats(emulator_protocol::Stats::default()),
+        };
+        tell(&[report]);
+    });
+    let interval = i32::try_from(STATS_INTERVAL_MS).unwrap_or(i32::MAX);
+    let timer = handler.as_ref().unchecked_ref();
+    let set = scope.set_interval_with_callback_and_timeout_and_arguments_0(timer, interval);
+    set.expect("timers exist");
+    handler.forget();
+}
+
+fn obey(command: Command) {
+    let mut slot = host().slot.borrow_mut();
+    match (&mut *slot, command) {
+        (Slot::Empty, Command::Boot(request)) => {
+            *slot = Slot::Booting(Vec::new());
+            drop(slot);
+            wasm_bindgen_futures::spawn_local(boot(request));
+        }
+        (_, Command::Crash) => panic!("the page asked for a crash"),
+        (Slot::Empty, _) => {}
+        (Slot::Booting(waiting), command) => waiting.push(command),
+        (Slot::Live(machine), command) => {
+            let mut events = Vec::new();
+            machine.command(command, &mut events);
+            drop(slot);
+            tell(&events);
+            soon();
+        }
+    }
+}
+
+async fn boot(request: BootRequest) {
+    tell(&[Event::State { state: MachineState::Booting }]);
+    let started = now();
+    let waker = Waker::from(Arc::new(Nudge));
+    match load(&request, &waker).await {
+        Ok(engine) => {
+            let mut machine = Machine::new(engine, &request, waker, started);
+            let mut events = Vec::new();
+            let waiting = host().slot.replace(Slot::Empty);
+            if let Slot::Booting(commands) = waiting {
+                for command in commands {
+                    machine.command(command, &mut events);
+                }
+            }
+            host().slot.replace(Slot::Live(Box::new(machine)));
+            tell(&events);
+            soon();
+        }
+        Err(fault) => {
+            host().slot.replace(Slot::Empty);
+            tell(&[Event::State { state: MachineState::Failed }, Event::Fault(fault)]);
+        }
+    }
+}
+
+async fn load(request: &BootRequest, waker: &Waker) -> Result<Box<dyn Engine>, Fault> {
+    let mut engine =
+        (host().factory)(request.engine).ok_or_else(|| machine::foreign(request.engine))?;
+    machine::check(&*engine, request)?;
+    let report = Rc::new(|progress| tell(&[Event::Progress(progress)]));
+    engine.boot(request, waker.clone(), report).await?;
+    Ok(engine)
+}
+
+/// Runs one slice and arranges for the next.
+fn pump() {
+    let host = host();
+    host.posted.set(false);
+    if let Some(timer) = host.timer.take() {
+        host.scope.clear_timeout_with_handle(timer);
+    }
+    let mut events = Vec::new();
+    let due = match &mut *host.slot.borrow_mut() {
+        Slot::Live(machine) => machine.pump(now(), &mut events),
+        _ => Due::Idle,
+    };
+    tell(&events);
+    match due {
+        Due::Soon => soon(),
+        Due::At(at) => later(at.saturating_sub(now())),
+        Due::Idle => {}
+    }
+}
+
+fn soon() {
+    let host = host();
+    if !host.posted.replace(true) {
+        let posted = host.channel.port2().post_message(&JsValue::NULL);
+        posted.expect("a null can be posted");
+    }
+}
+
+fn later(delay: Duration) {
+    let host = host();
+    let handler = host.pump.as_ref().unchecked_ref();
+    let millis = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
+    let timer = host
+        .scope
+        .set_timeout_with_callback_and_timeout_and_arguments_0(handler, millis)
+        .expect("timers exist");
+    host.timer.set(Some(timer));
+}
+
+fn now() -> Instant {
+    let millis = host().scope.performance().map_or(0.0, |clock| clock.now());
+    Duration::from_secs_f64(millis.max(0.0) / 1000.0)
+}
+
+fn tell(events: &[Event]) {
+    for event in events {
+        post(&host().scope, event);
+    }
+}
+
+fn post(scope: &DedicatedWorkerGlobalScope, event: &Event) {
+    let (message, transfer) = emulator_wire::encode(event).expect("events can be encoded");
+    let posted = scope.post_message_with_transfer(&message, &transfer);
+    posted.expect("events can be posted");
+}
+
+fn crashed(detail: String) -> Fault {
+    Fault {
+        kind: FaultKind::EngineCrash,
+        party: Party::Host,
+        summary: "The engine broke down.".into(),
+        advice: "Restart the machine. Please report this, with the text below.".into(),
+        retry: false,
+        detail,
+    }
+}

@@ -1,0 +1,407 @@
+//! One machine's life between its boot and its end, without a browser.
+//!
+//! Commands and time come in, events go out. The order of one [`Machine::pump`] is: let
+//! the engine run a slice, tell what it reached, move its console output as far as the
+//! page's credit allows.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use emulator_engine::{Engine, GuestIo, Instant, Next};
+use emulator_protocol::{
+    BootRequest, CONSOLE_MESSAGE, Command, EngineKind, Event, Fault, FaultKind, MachineState,
+    Party, Stats,
+};
+
+use crate::credit::Credit;
+
+/// When [`Machine::pump`] is due again if nothing happens before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// As soon as messages that wait were handled.
+    Soon,
+    /// At this time.
+    At(Instant),
+    /// Only when a command comes or the waker is called.
+    Idle,
+}
+
+/// A booted machine.
+pub struct Machine {
+    engine: Box<dyn Engine>,
+    io: GuestIo,
+    credit: Credit,
+    state: MachineState,
+    before_pause: MachineState,
+    booted: Instant,
+    console: u64,
+    measured: (Instant, u64),
+}
+
+impl Machine {
+    /// Takes over an engine whose `boot` has succeeded.
+    #[must_use]
+    pub fn new(engine: Box<dyn Engine>, request: &BootRequest, waker: Waker, now: Instant) -> Self {
+        Self {
+            engine,
+            io: GuestIo::new(request.terminal, waker),
+            credit: Credit::default(),
+            state: MachineState::Booting,
+            before_pause: MachineState::Booting,
+            booted: now,
+            console: 0,
+            measured: (now, 0),
+        }
+    }
+
+    /// Where the machine is in its life.
+    #[must_use]
+    pub fn state(&self) -> MachineState {
+        self.state
+    }
+
+    /// Obeys a command of the page.
+    pub fn command(&mut self, command: Command, events: &mut Vec<Event>) {
+        match command {
+            Command::Console { bytes } => {
+                // The page keeps to INPUT_WINDOW, which is what the queue holds. A page that
+                // does not has no use for a silent loss.
+                if self.io.input.push(&bytes) < bytes.len() {
+                    self.fail(overrun(), events);
+                }
+            }
+            Command::Acknowledge { bytes } => self.credit.acknowledged(bytes),
+            Command::Resize(size) => self.io.terminal = size,
+            Command::Pause if self.is_live() => {
+                self.before_pause = self.state;
+                self.engine.pause();
+                self.enter(MachineState::Paused, events);
+            }
+            Command::Resume if self.state == MachineState::Paused => {
+                self.engine.resume();
+                self.enter(self.before_pause, events);
+            }
+            Command::Retry if self.state == MachineState::Failed => {
+                self.engine.retry();
+                let state =
+                    if self.io.ready { MachineState::Running } else { MachineState::Booting };
+                self.enter(state, events);
+            }
+            Command::Crash => panic!("the page asked for a crash"),
+            Command::Boot(_) | Command::Pause | Command::Resume | Command::Retry => {}
+        }
+    }
+
+    /// Lets the engine run a slice and tells what came of it.
+    pub fn pump(&mut self, now: Instant, events: &mut Vec<Event>) -> Due {
+        if !self.is_live() {
+            self.drain(events);
+            return Due::Idle;
+        }
+        let waiting = self.io.input.len();
+        let next = self.engine.poll(now, &mut self.io);
+        let taken = waiting - self.io.input.len();
+        if taken > 0 {
+            events.push(Event::Accepted { bytes: taken as u64 });
+        }
+        events.extend(self.io.progress.drain(..).map(Event::Progress));
+        let was_full = self.io.output.room() == 0;
+        self.drain(events);
+        if self.io.ready && self.state == MachineState::Booting {
+            self.enter(MachineState::Running, events);
+        }
+        match next {
+            Next::Again => Due::Soon,
+            // An engine that stalled on a full queue goes on now that there is room.
+            _ if was_full && self.io.output.room() > 0 => Due::Soon,
+            Next::Sleep(at) => Due::At(at),
+            Next::Wait => Due::Idle,
+            Next::Halted(reason) => {
+                self.flush(events);
+                self.enter(MachineState::Halted, events);
+                events.push(Event::Halted { reason });
+                Due::Idle
+            }
+            Next::Failed(fault) => {
+                self.flush(events);
+                self.fail(fault, events);
+                Due::Idle
+            }
+        }
+    }
+
+    /// A report for the page.
+    pub fn report(&mut self, now: Instant) -> Event {
+        let stats = self.engine.stats();
+        let (then, before) = self.measured;
+        let passed = now.saturating_sub(then);
+        let mips = stats.instructions.filter(|_| !passed.is_zero()).map(|count| {
+            let executed = count.saturating_sub(before);
+            executed as f64 / passed.as_secs_f64() / 1e6
+        });
+        self.measured = (now, stats.instructions.unwrap_or(0));
+        Event::Stats(Stats {
+            mips,
+            console: self.console,
+            uptime_ms: millis(now.saturating_sub(self.booted)),
+            ..stats
+        })
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.state, MachineState::Booting | MachineState::Running)
+    }
+
+    fn enter(&mut self, state: MachineState, events: &mut Vec<Event>) {
+        self.state = state;
+        events.push(Event::State { state });
+    }
+
+    fn fail(&mut self, fault: Fault, events: &mut Vec<Event>) {
+        self.enter(MachineState::Failed, events);
+        events.push(Event::Fault(fault));
+    }
+
+    /// Posts console output while the page keeps up.
+    fn drain(&mut self, events: &mut Vec<Event>) {
+        while self.credit.is_open() && !self.io.output.is_empty() {
+            self.post(events);
+        }
+    }
+
+    /// Posts all console output: a guest's last words are never held back, and there are
+    /// at most `CONSOLE_QUEUE` bytes of them.
+    fn flush(&mut self, events: &mut Vec<Event>) {
+        while !self.io.output.is_empty() {
+            self.post(events);
+        }
+    }
+
+    fn post(&mut self, events: &mut Vec<Event>) {
+        let bytes = self.io.output.pop(CONSOLE_MESSAGE);
+        self.credit.sent(bytes.len());
+        self.console += bytes.len() as u64;
+        events.push(Event::Console { bytes });
+    }
+}
+
+/// Refuses a request that the engine cannot fulfil.
+///
+/// # Errors
+/// The fault that tells what is possible.
+pub fn check(engine: &dyn Engine, request: &BootRequest) -> Result<(), Fault> {
+    match engine.capabilities().memory_mib {
+        Some(range) if !range.contains(&request.memory_mib) => Err(Fault {
+            kind: FaultKind::Unsupported,
+            party: Party::Host,
+            summary: format!("This engine cannot run with {} MiB of memory.", request.memory_mib),
+            advice: format!("Choose between {} and {} MiB.", range.start(), range.end()),
+            retry: false,
+            detail: String::new(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The fault of a worker that was asked for an engine that it does not carry.
+#[must_use]
+pub fn foreign(kind: EngineKind) -> Fault {
+    Fault {
+        kind: FaultKind::Unsupported,
+        party: Party::Host,
+        summary: format!("This worker does not carry the engine {kind:?}."),
+        advice: "Reload the page; if it stays, the app was put together wrongly.".into(),
+        retry: false,
+        detail: String::new(),
+    }
+}
+
+fn overrun() -> Fault {
+    Fault {
+        kind: FaultKind::EngineCrash,
+        party: Party::Host,
+        summary: "The page sent more input than the machine had room for.".into(),
+        advice: "Restart the machine; please report this, it is a fault of the app.".into(),
+        retry: false,
+        detail: String::new(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use emulator_engine::{CONSOLE_QUEUE, Capabilities, LocalFuture};
+    use emulator_protocol::{CONSOLE_HIGH_WATER, Flavour, Halt, Phase, Progress, TerminalSize};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    type Script = Rc<RefCell<dyn FnMut(&mut GuestIo) -> Next>>;
+
+    /// An engine whose slices are a closure: the smallest thing that can be driven.
+    struct Scripted(Script);
+
+    impl Engine for Scripted {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { memory_mib: Some(128..=1024) }
+        }
+        fn boot<'a>(
+            &'a mut self,
+            _: &'a BootRequest,
+            _: Waker,
+            _: Rc<dyn Fn(Progress)>,
+        ) -> LocalFuture<'a, Result<(), Fault>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn poll(&mut self, _: Instant, io: &mut GuestIo) -> Next {
+            (self.0.borrow_mut())(io)
+        }
+        fn pause(&mut self) {}
+        fn resume(&mut self) {}
+        fn stats(&mut self) -> Stats {
+            Stats { instructions: Some(3_000_000), ..Stats::default() }
+        }
+    }
+
+    fn request() -> BootRequest {
+        BootRequest {
+            engine: EngineKind::V86,
+            memory_mib: 256,
+            flavour: Flavour::Full,
+            cmdline: String::new(),
+            terminal: TerminalSize::default(),
+            base: String::new(),
+        }
+    }
+
+    fn machine(script: impl FnMut(&mut GuestIo) -> Next + 'static) -> Machine {
+        let engine = Box::new(Scripted(Rc::new(RefCell::new(script))));
+        Machine::new(engine, &request(), Waker::noop().clone(), Duration::ZERO)
+    }
+
+    fn console_bytes(events: &[Event]) -> u64 {
+        events
+            .iter()
+            .map(|event| match event {
+                Event::Console { bytes } => bytes.len() as u64,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    #[test]
+    fn a_flooding_guest_is_held_at_the_high_mark_and_released_by_the_page() {
+        let mut machine = machine(|io| {
+            let _ = io.output.push(&[b'y'; CONSOLE_QUEUE]);
+            Next::Wait
+        });
+        let mut events = Vec::new();
+        for _ in 0..100 {
+            machine.pump(Duration::ZERO, &mut events);
+        }
+        let sent = console_bytes(&events);
+        assert!(sent >= CONSOLE_HIGH_WATER && sent < CONSOLE_HIGH_WATER + CONSOLE_MESSAGE as u64);
+        assert!(events.iter().all(|event| match event {
+            Event::Console { bytes } => bytes.len() <= CONSOLE_MESSAGE,
+            _ => true,
+        }));
+
+        events.clear();
+        machine.command(Command::Acknowledge { bytes: sent }, &mut events);
+        assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Soon, "room again: go on");
+        assert!(console_bytes(&events) > 0);
+    }
+
+    #[test]
+    fn input_reaches_a_stalled_guest() {
+        let mut machine = machine(|io| {
+            let _ = io.output.push(&[b'y'; CONSOLE_QUEUE]);
+            if io.input.pop(1) == [3] { Next::Halted(Halt::PowerOff) } else { Next::Wait }
+        });
+        let mut events = Vec::new();
+        for _ in 0..100 {
+            machine.pump(Duration::ZERO, &mut events);
+        }
+        machine.command(Command::Console { bytes: vec![3] }, &mut events);
+        machine.pump(Duration::ZERO, &mut events);
+        assert!(events.contains(&Event::Accepted { bytes: 1 }));
+        assert_eq!(machine.state(), MachineState::Halted);
+    }
+
+    #[test]
+    fn running_is_told_when_the_guest_is_ready_and_not_before() {
+        let mut polls = 0;
+        let mut machine = machine(move |io| {
+            polls += 1;
+            io.progress.push(Progress { phase: Phase::Kernel, loaded: 1, total: None });
+            io.ready = polls == 2;
+            Next::Wait
+        });
+        let mut events = Vec::new();
+        machine.pump(Duration::ZERO, &mut events);
+        assert_eq!(machine.state(), MachineState::Booting);
+        machine.pump(Duration::ZERO, &mut events);
+        assert_eq!(machine.state(), MachineState::Running);
+        let running = Event::State { state: MachineState::Running };
+        assert_eq!(events.iter().filter(|event| **event == running).count(), 1);
+    }
+
+    #[test]
+    fn the_last_words_come_before_the_fault() {
+        let mut machine = machine(|io| {
+            let _ = io.output.push(b"Oops");
+            Next::Failed(overrun())
+        });
+        let mut events = Vec::new();
+        assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Idle);
+        let words = events.iter().position(|event| matches!(event, Event::Console { .. }));
+        let fault = events.iter().position(|event| matches!(event, Event::Fault(_)));
+        assert!(words < fault && words.is_some());
+        assert_eq!(machine.state(), MachineState::Failed);
+    }
+
+    #[test]
+    fn a_paused_machine_stands_still_and_goes_on_where_it_was() {
+        let mut machine = machine(|io| {
+            let _ = io.output.push(b"x");
+            Next::Again
+        });
+        let mut events = Vec::new();
+        machine.command(Command::Pause, &mut events);
+        assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Idle);
+        assert_eq!(console_bytes(&events), 0);
+        machine.command(Command::Resume, &mut events);
+        assert_eq!(machine.state(), MachineState::Booting);
+        assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Soon);
+        assert_eq!(console_bytes(&events), 1);
+    }
+
+    #[test]
+    fn an_overrunning_page_is_told_instead_of_losing_input() {
+        let mut machine = machine(|_| Next::Wait);
+        let mut events = Vec::new();
+        machine.command(Command::Console { bytes: vec![0; CONSOLE_QUEUE + 1] }, &mut events);
+        assert!(matches!(events.last(), Some(Event::Fault(_))));
+    }
+
+    #[test]
+    fn speed_is_instructions_over_time() {
+        let mut machine = machine(|_| Next::Wait);
+        let Event::Stats(stats) = machine.report(Duration::from_millis(1500)) else {
+            panic!("a report is stats");
+        };
+        assert_eq!(stats.mips, Some(2.0));
+        assert_eq!(stats.uptime_ms, 1500);
+    }
+
+    #[test]
+    fn impossible_memory_is_refused_in_words() {
+        let engine = Scripted(Rc::new(RefCell::new(|_: &mut GuestIo| Next::Wait)));
+        let fault = check(&engine, &BootRequest { memory_mib: 4, ..request() }).unwrap_err();
+        assert!(fault.advice.contains("128"));
+        assert!(check(&engine, &request()).is_ok());
+    }
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Builds one guest kernel from Debian's linux-source package.
+#
+#   image/kernel.sh i386|amd64 SOURCE.tar.xz WORK OUT
+#
+# WORK is a scratch directory that may be deleted afterwards; OUT gets bzImage, config,
+# and for amd64 vmlinux (a stripped ELF with the PVH entry note). The same source and the
+# same fragments give the same bytes: user, host and time of the build are fixed.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+arch=$1 source=$2 work=$3 out=$4
+
+case $arch in
+  i386) kernel_arch=i386 fragment=i386.config ;;
+  amd64) kernel_arch=x86_64 fragment=x86_64.config ;;
+  *) echo "kernel.sh: unknown architecture $arch" >&2; exit 2 ;;
+esac
+
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:?set by the caller} LC_ALL=C TZ=UTC
+export KBUILD_BUILD_USER=vivarium KBUILD_BUILD_HOST=vivarium KBUILD_BUILD_VERSION=1
+KBUILD_BUILD_TIMESTAMP=$(date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %e %H:%M:%S UTC %Y')
+export KBUILD_BUILD_TIMESTAMP
+
+mkdir -p "$work" "$out"
+tree=$work/linux
+if [ ! -e "$tree/.unpacked" ]; then
+  echo "unpacking the kernel source"
+  mkdir -p "$tree"
+  tar -xf "$source" -C "$tree" --strip-components=1
+  touch "$tree/.unpacked"
+fi
+
+build=$work/$arch
+mkdir -p "$build"
+make=(make -C "$tree" "O=$build" "ARCH=$kernel_arch" -j"$(nproc)" --no-print-directory)
+
+wanted=$work/$arch.wanted
+cat "$here/kernel/common.config" "$here/kernel/$fragment" > "$wanted"
+echo "configuring the $arch kernel"
+"${make[@]}" KCONFIG_ALLCONFIG="$wanted" allnoconfig > "$work/$arch.config.log" 2>&1 \
+  || { tail -20 "$work/$arch.config.log" >&2; exit 1; }
+
+# Kconfig drops silently what it cannot fulfil. A kernel without an option that somebody
+# asked for must not come out of here.
+missing=0
+while read -r line; do
+  case $line in
+    CONFIG_*=n) grep -q "^${line%=n}=" "$build/.config" && { echo "kernel.sh: $line was asked for, but it is on" >&2; missing=1; } ;;
+    CONFIG_*=*) grep -qxF "$line" "$build/.config" || { echo "kernel.sh: $line was asked for, but is not in the $arch configuration" >&2; missing=1; } ;;
+    '# CONFIG_'*' is not set')
+      name=${line#\# }; name=${name% is not set}
+      grep -q "^$name=" "$build/.config" && { echo "kernel.sh: $name was to be off, but it is on" >&2; missing=1; } ;;
+  esac
+done < "$wanted"
+[ "$missing" = 0 ] || exit 1
+
+echo "compiling the $arch kernel"
+"${make[@]}" bzImage > "$work/$arch.build.log" 2>&1 || { tail -40 "$work/$arch.build.log" >&2; exit 1; }
+cp "$build/arch/x86/boot/bzImage" "$out/bzImage"
+cp "$build/.config" "$out/config"
+"${make[@]}" -s kernelrelease > "$out/release"
+if [ "$arch" = amd64 ]; then
+  # The notes (PVH entry) stay; symbols and debug sections go.
+  objcopy --strip-all --keep-section=.notes "$build/vmlinux" "$out/vmlinux"
+fi
