@@ -1,2 +1,9 @@
 //! The project's one command.
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod image;
+mod step;
+
+fn main() -> anyhow::Result<()> {
+    image::build(&[image::Arch::I386])
+}

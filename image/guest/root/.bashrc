@@ -1,0 +1,2 @@
+# Interactive shells that are not login shells (those read /etc/profile).
+[ -n "${PS1:-}" ] && . /etc/profile
