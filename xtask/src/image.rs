@@ -287,7 +287,8 @@ fn chunk_disk(disk: &[u8], folder: &Path) -> Result<Disk> {
             if let Some(made) = cut(piece) {
                 let stored = u32::try_from(made.stored.len())?;
                 fs::write(folder.join(&made.id), made.stored)?;
-                chunks.lock().expect("no worker panics")[index] = Some(Chunk { id: made.id, stored });
+                chunks.lock().expect("no worker panics")[index] =
+                    Some(Chunk { id: made.id, stored });
             }
         }
     };

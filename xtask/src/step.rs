@@ -6,11 +6,13 @@
 //! (tools, kernels) live in the user's cache under their key, so that another checkout, or
 //! the next branch, finds them.
 
+use std::collections::VecDeque;
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -146,37 +148,110 @@ pub(crate) fn seconds(time: Duration) -> String {
 pub(crate) fn run(command: &mut Command, show: bool) -> Result<()> {
     const KEPT: usize = 40;
     let shown = format!("{command:?}");
+    let (status, lines) = follow(command, show, KEPT)?;
+    if !status.success() {
+        bail!("{shown}\nended with {status}:\n{}", lines.join("\n"));
+    }
+    Ok(())
+}
+
+/// Runs a program to its end, and returns how it ended and its last lines. While it says
+/// nothing that is shown, a line tells that it is at work.
+pub(crate) fn follow(
+    command: &mut Command,
+    show: bool,
+    most: usize,
+) -> Result<(ExitStatus, Vec<String>)> {
+    const LOOK: Duration = Duration::from_secs(1);
+    let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("starting {shown}"))?;
-    let stdout = child.stdout.take().expect("piped");
-    let stderr = child.stderr.take().expect("piped");
-    let errors = std::thread::spawn(move || read_lines(stderr, show, KEPT));
-    let mut kept = read_lines(stdout, show, KEPT);
-    kept.extend(errors.join().expect("the reader does not panic"));
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("{shown}\nended with {status}:\n{}", kept.join("\n"));
+        .with_context(|| format!("starting {program}: is it installed, and on the PATH?"))?;
+    let (sender, lines) = mpsc::channel();
+    send_lines(child.stdout.take().expect("piped"), sender.clone());
+    send_lines(child.stderr.take().expect("piped"), sender);
+    let mut kept = VecDeque::new();
+    let mut progress = Progress::new();
+    loop {
+        match lines.recv_timeout(LOOK) {
+            Ok(line) => {
+                if show {
+                    progress.clear();
+                    println!("    {line}");
+                }
+                if kept.len() == most {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        progress.tick(kept.back().map_or("", String::as_str));
     }
-    Ok(())
+    progress.clear();
+    Ok((child.wait()?, kept.into()))
 }
 
-fn read_lines(from: impl Read, show: bool, most: usize) -> Vec<String> {
-    let mut kept = Vec::new();
-    for line in BufReader::new(from).lines() {
-        let Ok(line) = line else { break };
-        if show {
-            println!("    {line}");
+fn send_lines(from: impl Read + Send + 'static, to: Sender<String>) {
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut bytes = Vec::new();
+        while from.read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            bytes.clear();
+            if to.send(line).is_err() {
+                return;
+            }
         }
-        if kept.len() == most {
-            kept.remove(0);
-        }
-        kept.push(line);
+    });
+}
+
+/// Tells that a program is still at work: on a terminal one line that is written anew each
+/// second, elsewhere a line now and then.
+struct Progress {
+    start: Instant,
+    last: Instant,
+    terminal: bool,
+    drawn: bool,
+}
+
+impl Progress {
+    /// Between two lines where no terminal is: a log should not be made of them.
+    const SELDOM: Duration = Duration::from_secs(30);
+    const OFTEN: Duration = Duration::from_secs(1);
+
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { start: now, last: now, terminal: std::io::stdout().is_terminal(), drawn: false }
     }
-    kept
+
+    fn tick(&mut self, line: &str) {
+        let period = if self.terminal { Self::OFTEN } else { Self::SELDOM };
+        if self.last.elapsed() < period {
+            return;
+        }
+        self.last = Instant::now();
+        let line: String = line.chars().filter(|c| !c.is_control()).take(64).collect();
+        let text = format!("    … {} {line}", seconds(self.start.elapsed()));
+        if self.terminal {
+            print!("\r\x1b[2K{text}");
+            std::io::stdout().flush().ok();
+            self.drawn = true;
+        } else {
+            println!("{text}");
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.drawn {
+            print!("\r\x1b[2K");
+            self.drawn = false;
+        }
+    }
 }
 
 /// The output of a program, trimmed.
