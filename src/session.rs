@@ -1,0 +1,361 @@
+//! The handle that components use to drive the machine and to read about it.
+//!
+//! ```text
+//!  views ── boot, input, pause ──▶ Session ── Command ──▶ Link ──▶ worker
+//!    ▲                               │ ▲                    │
+//!    └── signals ◀── Store ◀─────────┘ └────── Report ◀─────┘
+//!  terminal ◀── console bytes ───────┘   (never through a signal)
+//! ```
+
+pub(crate) mod state;
+pub(crate) mod store;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use emulator_protocol::{
+    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, TerminalSize,
+};
+use leptos::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+
+use crate::engines;
+use crate::link::{INPUT_LIMIT, Link, Refused, Report};
+use crate::settings::Settings;
+use crate::ui::notice::Notice;
+use state::State;
+use store::Store;
+
+/// Counts the machines of this page; tells a late word of an old one from the present's.
+pub(crate) type Generation = u32;
+
+/// Where console bytes go.
+pub(crate) trait Screen {
+    /// Shows bytes of a machine; the screen answers with [`Session::parsed`].
+    fn write(&self, bytes: &[u8], generation: Generation);
+    /// Forgets everything before a new machine.
+    fn clear(&self);
+    /// Screen and scrollback as text.
+    fn text(&self) -> String;
+}
+
+/// What others than views may want to hear at once, signals being slow on purpose.
+pub(crate) enum Happening<'a> {
+    /// A new machine was asked for; the old one is gone.
+    Started,
+    /// The machine's state has changed.
+    State(MachineState),
+    /// The guest wrote to its console.
+    Console(&'a [u8]),
+    /// The machine has failed.
+    Fault(&'a Fault),
+}
+
+/// What a boot may choose; the rest comes from the address and the settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choice {
+    /// The engine.
+    pub(crate) engine: Option<emulator_protocol::EngineKind>,
+    /// Guest memory in MiB.
+    pub(crate) memory_mib: Option<u32>,
+    /// The guest image.
+    pub(crate) flavour: Option<Flavour>,
+    /// Words for the kernel's command line.
+    pub(crate) cmdline: Option<String>,
+}
+
+/// The machine of this page. Copy: components take it by value.
+#[derive(Clone, Copy)]
+pub(crate) struct Session {
+    store: Store,
+    settings: Settings,
+    core: StoredValue<Rc<Core>, LocalStorage>,
+}
+
+#[derive(Default)]
+struct Core {
+    link: RefCell<Option<Rc<Link>>>,
+    request: RefCell<Option<BootRequest>>,
+    generation: Cell<Generation>,
+    size: Cell<TerminalSize>,
+    screen: RefCell<Option<Rc<dyn Screen>>>,
+    /// Console output from before the terminal was there. Nobody acknowledges it, so the
+    /// worker's high water mark bounds it.
+    early: RefCell<Vec<Vec<u8>>>,
+    observers: RefCell<Vec<Rc<dyn Fn(&Happening<'_>)>>>,
+    ready_marked: Cell<Generation>,
+}
+
+impl Core {
+    /// The link, out of its cell: what it reports may replace it.
+    fn link(&self) -> Option<Rc<Link>> {
+        self.link.borrow().clone()
+    }
+}
+
+impl Session {
+    /// A session without a machine.
+    #[must_use]
+    pub(crate) fn new(settings: Settings) -> Self {
+        let plan = settings.plan();
+        Self {
+            store: Store::new(State::idle(plan.engine, plan.memory_mib)),
+            settings,
+            core: StoredValue::new_local(Rc::default()),
+        }
+    }
+
+    /// What views read.
+    #[must_use]
+    pub(crate) fn store(self) -> Store {
+        self.store
+    }
+
+    /// What runs now, for callers that cannot wait for a signal.
+    #[must_use]
+    pub(crate) fn state(self) -> State {
+        self.store.latest()
+    }
+
+    /// Hears everything from now on, for the page's life.
+    pub(crate) fn observe(self, observer: impl Fn(&Happening<'_>) + 'static) {
+        self.core().observers.borrow_mut().push(Rc::new(observer));
+    }
+
+    /// Starts a new machine; an old one is gone with its memory.
+    pub(crate) fn boot(self, choice: Choice) -> Generation {
+        let plan = self.settings.plan();
+        self.start(BootRequest {
+            engine: choice.engine.unwrap_or(plan.engine),
+            memory_mib: choice.memory_mib.unwrap_or(plan.memory_mib),
+            flavour: choice.flavour.unwrap_or(plan.flavour),
+            cmdline: choice.cmdline.unwrap_or(plan.cmdline),
+            terminal: self.core().size.get(),
+            base: base(),
+        })
+    }
+
+    /// Starts the last machine anew, or a first one.
+    pub(crate) fn reset(self) -> Generation {
+        let request = self.core().request.borrow().clone();
+        match request {
+            Some(request) => {
+                self.start(BootRequest { terminal: self.core().size.get(), ..request })
+            }
+            None => self.boot(Choice::default()),
+        }
+    }
+
+    /// Stops the guest's clock.
+    pub(crate) fn pause(self) {
+        self.send(Command::Pause);
+    }
+
+    /// Lets a paused guest go on.
+    pub(crate) fn resume(self) {
+        self.send(Command::Resume);
+    }
+
+    /// Tries again what failed. A fault from before the guest's first instruction leaves
+    /// nothing to go on with, and means a new start.
+    pub(crate) fn retry(self) {
+        if self.state().guest_has_run() {
+            self.send(Command::Retry);
+        } else {
+            self.reset();
+        }
+    }
+
+    /// Makes the worker panic.
+    pub(crate) fn crash(self) {
+        self.send(Command::Crash);
+    }
+
+    /// Types something on the guest's console. Without a machine it goes nowhere.
+    ///
+    /// # Errors
+    /// If too much waits already; a notice tells it, too.
+    pub(crate) fn input(self, bytes: Vec<u8>) -> Result<(), Refused> {
+        let core = self.core();
+        let link = core.link();
+        let result = link.map_or(Ok(()), |link| link.input(bytes));
+        if result.is_err() {
+            let limit = INPUT_LIMIT / (1024 * 1024);
+            self.store.notify(Notice::new(format!(
+                "Not pasted: more than {limit} MiB would be waiting for the machine. \
+                 Paste a smaller piece, or wait until it has read the rest."
+            )));
+        }
+        result
+    }
+
+    /// Drops the rest of a large paste; true if there was any.
+    pub(crate) fn cancel_paste(self) -> bool {
+        let core = self.core();
+        let cancelled = core.link().is_some_and(|link| link.cancel_paste());
+        if cancelled {
+            self.store.announce("The rest of the paste was dropped.");
+        }
+        cancelled
+    }
+
+    /// The terminal has parsed bytes of a machine.
+    pub(crate) fn parsed(self, bytes: u64, generation: Generation) {
+        if generation == self.core().generation.get() {
+            self.send(Command::Acknowledge { bytes });
+        }
+    }
+
+    /// The terminal has a new size.
+    pub(crate) fn resize(self, size: TerminalSize) {
+        if self.core().size.replace(size) != size {
+            self.send(Command::Resize(size));
+        }
+    }
+
+    /// Size of the terminal.
+    #[must_use]
+    pub(crate) fn size(self) -> TerminalSize {
+        self.core().size.get()
+    }
+
+    /// Screen and scrollback as text; empty while the terminal is loading.
+    #[must_use]
+    pub(crate) fn text(self) -> String {
+        self.core().screen.borrow().as_ref().map(|screen| screen.text()).unwrap_or_default()
+    }
+
+    /// The terminal is there; what came before it is shown now.
+    pub(crate) fn attach(self, screen: Rc<dyn Screen>) {
+        let core = self.core();
+        for bytes in core.early.take() {
+            screen.write(&bytes, core.generation.get());
+        }
+        core.screen.replace(Some(screen));
+    }
+
+    fn core(self) -> Rc<Core> {
+        self.core.get_value()
+    }
+
+    fn send(self, command: Command) {
+        if let Some(link) = self.core().link() {
+            link.send(command);
+        }
+    }
+
+    fn tell(self, happening: &Happening<'_>) {
+        let observers = self.core().observers.borrow().clone();
+        for observer in observers {
+            observer(happening);
+        }
+    }
+
+    fn start(self, request: BootRequest) -> Generation {
+        let core = self.core();
+        self.release();
+        let generation = core.generation.get().wrapping_add(1);
+        core.generation.set(generation);
+        core.early.take();
+        if let Some(screen) = &*core.screen.borrow() {
+            screen.clear();
+        }
+        self.store.set_paste(None);
+        self.store.update(|state| *state = State::booting(&request));
+        core.request.replace(Some(request.clone()));
+        self.tell(&Happening::Started);
+        self.tell(&Happening::State(MachineState::Booting));
+        let report = move |report| self.hear(report, generation);
+        match Link::spawn(request.engine, &request.base, report) {
+            Ok(link) => {
+                link.send(Command::Boot(request));
+                core.link.replace(Some(Rc::new(link)));
+            }
+            Err(fault) => self.take(&Event::Fault(fault)),
+        }
+        generation
+    }
+
+    /// Ends the worker. It may be the one that is speaking, so it is dropped afterwards.
+    fn release(self) {
+        if let Some(link) = self.core().link.take() {
+            spawn_local(async move { drop(link) });
+        }
+    }
+
+    fn hear(self, report: Report, generation: Generation) {
+        let core = self.core();
+        if generation != core.generation.get() {
+            return;
+        }
+        match report {
+            Report::Event(Event::Console { bytes }) => self.show(bytes, generation),
+            Report::Event(event) => self.take(&event),
+            Report::Stalled(stalled) => self.store.update(|state| state.stalled = stalled),
+            Report::Paste(paste) => self.store.set_paste(paste),
+        }
+    }
+
+    fn show(self, bytes: Vec<u8>, generation: Generation) {
+        let core = self.core();
+        let screen = core.screen.borrow().clone();
+        match screen {
+            Some(screen) => screen.write(&bytes, generation),
+            None => core.early.borrow_mut().push(bytes.clone()),
+        }
+        self.tell(&Happening::Console(&bytes));
+    }
+
+    fn take(self, event: &Event) {
+        let before = self.state();
+        self.store.update(|state| state.apply(event));
+        let after = self.state();
+        if after.machine != before.machine {
+            self.mark_ready(after.machine);
+            self.tell(&Happening::State(after.machine));
+        }
+        match event {
+            Event::Halted { reason: Halt::Reboot } => {
+                self.reset();
+            }
+            Event::Halted { reason: Halt::PowerOff } => self.release(),
+            Event::Fault(fault) if before.fault.is_none() => {
+                // Memory of a machine that cannot go on is given back at once.
+                if !fault.retry || fault.kind == FaultKind::EngineCrash {
+                    self.release();
+                }
+                self.tell(&Happening::Fault(fault));
+            }
+            _ => {}
+        }
+    }
+
+    /// Marks each machine's first prompt for measurements.
+    fn mark_ready(self, machine: MachineState) {
+        let core = self.core();
+        let generation = core.generation.get();
+        if machine == MachineState::Running && core.ready_marked.replace(generation) != generation {
+            crate::mark("vivarium:ready");
+        }
+    }
+}
+
+/// Absolute URL of the app's directory, with a final slash.
+#[must_use]
+pub(crate) fn base() -> String {
+    let uri = document().base_uri().ok().flatten().unwrap_or_default();
+    let url = web_sys::Url::new_with_base(".", &uri);
+    url.map_or_else(|_| String::from("./"), |url| url.href())
+}
+
+/// The session of the page.
+#[must_use]
+pub(crate) fn use_session() -> Session {
+    expect_context()
+}
+
+/// The engine that is not this one: what a person may switch to.
+#[must_use]
+pub(crate) fn other(engine: emulator_protocol::EngineKind) -> emulator_protocol::EngineKind {
+    if engines::is_real(engine) { engines::DEFAULT_ENGINE } else { engines::BEST_KERNEL }
+}

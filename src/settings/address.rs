@@ -1,0 +1,133 @@
+//! What the page's address asks for. It wins over the settings and is not kept.
+
+use emulator_protocol::{EngineKind, Flavour};
+
+use crate::engines::{self, MEMORY_MIB};
+
+/// The parameters of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// `engine=sim|v86|kernel`
+    pub(crate) engine: Option<EngineKind>,
+    /// `memory=MiB`
+    pub(crate) memory_mib: Option<u32>,
+    /// `autoboot=0|1`
+    pub(crate) autoboot: Option<bool>,
+    /// `flavour=full|busybox`
+    pub(crate) flavour: Option<Flavour>,
+    /// `cmdline=…`, words for the kernel.
+    pub(crate) cmdline: Option<String>,
+    /// `boot=cold`: do not restore a snapshot. Has nothing to act on before there are any.
+    pub(crate) cold: bool,
+    /// `net=…`: how the guest reaches the network. Has nothing to act on before it can.
+    pub(crate) net: Option<String>,
+}
+
+/// Reads an address. What cannot be used is told in words and left out.
+pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<String>) {
+    let mut complaints = Vec::new();
+    let mut read = Reader { value: &value, complaints: &mut complaints };
+    let memory = format!("a whole number from {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
+    let address = Address {
+        engine: read.one("engine", "sim, v86 or kernel", engines::named),
+        memory_mib: read.one("memory", &memory, |text| {
+            text.parse().ok().filter(|mib| MEMORY_MIB.contains(mib))
+        }),
+        autoboot: read.one("autoboot", "0 or 1", |text| match text {
+            "0" => Some(false),
+            "1" => Some(true),
+            _ => None,
+        }),
+        flavour: read.one("flavour", "full or busybox", flavour),
+        cmdline: value("cmdline"),
+        cold: read.one("boot", "cold", |text| (text == "cold").then_some(())).is_some(),
+        net: value("net"),
+    };
+    (address, complaints)
+}
+
+/// The guest image of a name.
+#[must_use]
+pub(crate) fn flavour(name: &str) -> Option<Flavour> {
+    match name {
+        "full" => Some(Flavour::Full),
+        "busybox" => Some(Flavour::Busybox),
+        _ => None,
+    }
+}
+
+struct Reader<'a, V> {
+    value: &'a V,
+    complaints: &'a mut Vec<String>,
+}
+
+impl<V: Fn(&str) -> Option<String>> Reader<'_, V> {
+    fn one<T>(&mut self, name: &str, allowed: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = (self.value)(name)?;
+        let value = read(&text);
+        if value.is_none() {
+            self.complaints.push(format!(
+                "The address says {name}={text}, which is not {allowed}. The usual is used."
+            ));
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(pairs: &[(&str, &str)]) -> (Address, Vec<String>) {
+        parse(|name| {
+            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_string())
+        })
+    }
+
+    #[test]
+    fn an_address_without_parameters_asks_for_nothing() {
+        assert_eq!(address(&[]), (Address::default(), Vec::new()));
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let (read, complaints) = address(&[
+            ("engine", "kernel"),
+            ("memory", "512"),
+            ("autoboot", "0"),
+            ("flavour", "busybox"),
+            ("cmdline", "quiet root=/dev/nonsense"),
+            ("boot", "cold"),
+            ("net", "off"),
+        ]);
+        assert_eq!(complaints, Vec::<String>::new());
+        let expected = Address {
+            engine: Some(engines::BEST_KERNEL),
+            memory_mib: Some(512),
+            autoboot: Some(false),
+            flavour: Some(Flavour::Busybox),
+            cmdline: Some("quiet root=/dev/nonsense".into()),
+            cold: true,
+            net: Some("off".into()),
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_together_with_what_is_allowed() {
+        for (name, value, allowed) in [
+            ("engine", "qemu", "sim, v86 or kernel"),
+            ("memory", "64", "128 to 1024"),
+            ("memory", "lots", "128 to 1024"),
+            ("autoboot", "yes", "0 or 1"),
+            ("flavour", "vanilla", "full or busybox"),
+            ("boot", "warm", "cold"),
+        ] {
+            let (read, complaints) = address(&[(name, value)]);
+            assert_eq!(read, Address::default(), "{name}={value} is not used");
+            let [complaint] = &complaints[..] else { panic!("one complaint about {name}") };
+            assert!(complaint.contains(&format!("{name}={value}")), "{complaint}");
+            assert!(complaint.contains(allowed), "{complaint}");
+        }
+    }
+}

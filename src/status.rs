@@ -1,0 +1,83 @@
+//! The machine's condition: a line of words and figures, and what to do when it ended.
+
+pub(crate) mod fault;
+pub(crate) mod words;
+
+use emulator_protocol::MachineState;
+use leptos::prelude::*;
+
+use crate::engines;
+use crate::session::use_session;
+
+/// The line at the page's foot.
+#[component]
+pub(crate) fn Status() -> impl IntoView {
+    let state = use_session().store().state();
+    let engine = Memo::new(move |_| state.with(|state| state.engine));
+    let machine = Memo::new(move |_| state.with(|state| state.machine));
+    let condition = Memo::new(move |_| state.with(words::condition));
+    let figures = Memo::new(move |_| state.with(words::figures));
+    let figure = |(name, value): (&'static str, String)| {
+        view! {
+            <div class="figure">
+                <dt>{name}</dt>
+                <dd>{value}</dd>
+            </div>
+        }
+    };
+    view! {
+        <footer
+            class="status"
+            data-testid="status"
+            data-engine=move || engines::id(engine.get())
+            data-state=move || crate::api::state_name(machine.get())
+        >
+            <span class="status-light" aria-hidden="true"></span>
+            <span class="status-engine">{move || engines::label(engine.get())}</span>
+            <span class="status-words">{move || condition.get()}</span>
+            <dl class="figures">{move || figures.get().into_iter().map(figure).collect_view()}</dl>
+        </footer>
+    }
+}
+
+/// How far the boot has come, as a thin line above the terminal.
+#[component]
+pub(crate) fn BootBar() -> impl IntoView {
+    let state = use_session().store().state();
+    let booting = Memo::new(move |_| state.with(|state| state.machine == MachineState::Booting));
+    let percent = Memo::new(move |_| {
+        let fraction = state.with(|state| state.progress.as_ref().map_or(0.0, words::fraction));
+        (fraction * 100.0).round() as u32
+    });
+    let text = Memo::new(move |_| state.with(words::condition));
+    view! {
+        <div class="bootbar" class:bootbar-shown=move || booting.get()>
+            <Show when=move || booting.get()>
+                <div
+                    class="bootbar-fill"
+                    role="progressbar"
+                    aria-label="Boot"
+                    aria-valuemin="0"
+                    aria-valuemax="100"
+                    aria-valuenow=move || percent.get().to_string()
+                    aria-valuetext=move || text.get()
+                    style:width=move || format!("{}%", percent.get())
+                ></div>
+            </Show>
+        </div>
+    }
+}
+
+/// Changes of the machine's state, for screen readers.
+#[component]
+pub(crate) fn Announcer() -> impl IntoView {
+    let store = use_session().store();
+    let state = store.state();
+    let words = Memo::new(move |_| state.with(words::announcement));
+    view! {
+        <div class="unseen" aria-live="polite" data-testid="announcer">
+            <p>{move || words.get()}</p>
+            <p>{move || store.announcement().get()}</p>
+        </div>
+    }
+}

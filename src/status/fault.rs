@@ -1,0 +1,176 @@
+//! What is shown over the terminal when there is no running machine in it: the fault, the
+//! guest that switched itself off, nothing started. The last screen stays visible behind.
+
+use emulator_protocol::{Fault, FaultKind, MachineState};
+use leptos::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+
+use crate::engines;
+use crate::session::{Choice, other, use_session};
+
+/// The panel for the state that the machine ended in.
+#[component]
+pub(crate) fn Ending() -> impl IntoView {
+    let state = use_session().store().state();
+    let machine = Memo::new(move |_| state.with(|state| state.machine));
+    let fault = Memo::new(move |_| state.with(|state| state.fault.clone()));
+    view! {
+        {move || match machine.get() {
+            MachineState::Failed => {
+                fault.get().map(|fault| view! { <FaultPanel fault /> }.into_any())
+            }
+            MachineState::Halted => Some(view! { <Halted /> }.into_any()),
+            MachineState::Idle => Some(view! { <Idle /> }.into_any()),
+            _ => None,
+        }}
+    }
+}
+
+/// Says that the engine gives no sign of life; goes by itself when it does again.
+#[component]
+pub(crate) fn Stalled() -> impl IntoView {
+    let session = use_session();
+    let state = session.store().state();
+    let stalled = Memo::new(move |_| state.with(|state| state.stalled && state.is_live()));
+    let restart = engines::restart();
+    view! {
+        <Show when=move || stalled.get()>
+            <div class="strip strip-warning" role="alert" data-testid="stalled">
+                <span>
+                    "The engine does not answer. It may be busy and come back, or it may be stuck."
+                </span>
+                <button type="button" class="button" on:click=move |_| restart()>
+                    "Restart"
+                </button>
+            </div>
+        </Show>
+    }
+}
+
+#[component]
+fn FaultPanel(fault: Fault) -> impl IntoView {
+    let session = use_session();
+    let engine = session.state().engine;
+    let switch = engines::switch_to(other(engine));
+    let retry = fault.retry;
+    let reload = fault.kind == FaultKind::VersionMismatch;
+    let restart_class = if retry || reload { "button" } else { "button button-primary" };
+    let detail = (!fault.detail.is_empty()).then(|| fault.detail.clone());
+    view! {
+        <section class="panel panel-fault" role="alert" data-testid="fault" data-kind=crate::api::fault_code(fault.kind)>
+            <h2>{fault.summary}</h2>
+            <p>{fault.advice}</p>
+            {detail.map(|detail| view! { <Detail detail /> })}
+            <div class="actions">
+                {reload
+                    .then(|| {
+                        view! {
+                            <button type="button" class="button button-primary" on:click=move |_| reload_page()>
+                                "Reload the page"
+                            </button>
+                        }
+                    })}
+                {retry
+                    .then(|| {
+                        view! {
+                            <button
+                                type="button"
+                                class="button button-primary"
+                                data-testid="retry"
+                                on:click=move |_| session.retry()
+                            >
+                                "Try again"
+                            </button>
+                        }
+                    })}
+                <button
+                    type="button"
+                    class=restart_class
+                    data-testid="fault-restart"
+                    on:click=move |_| {
+                        session.reset();
+                    }
+                >
+                    "Restart"
+                </button>
+                <button type="button" class="button" data-testid="fault-switch" on:click=move |_| switch()>
+                    {format!("Switch to {}", engines::label(other(engine)).to_lowercase().replace("linux", "Linux"))}
+                </button>
+            </div>
+        </section>
+    }
+}
+
+/// The last words, folded away, with a way to take them along.
+#[component]
+fn Detail(detail: String) -> impl IntoView {
+    let copied = RwSignal::new(false);
+    let text = detail.clone();
+    let copy = move |_| {
+        let promise = window().navigator().clipboard().write_text(&text);
+        spawn_local(async move {
+            // Without permission the text can still be selected by hand.
+            copied.set(JsFuture::from(promise).await.is_ok());
+        });
+    };
+    view! {
+        <details class="detail">
+            <summary>"Details"</summary>
+            <pre tabindex="0">{detail}</pre>
+            <button type="button" class="button" on:click=copy>
+                {move || if copied.get() { "Copied" } else { "Copy" }}
+            </button>
+        </details>
+    }
+}
+
+#[component]
+fn Halted() -> impl IntoView {
+    let session = use_session();
+    view! {
+        <section class="panel" data-testid="halted">
+            <h2>"The machine switched itself off"</h2>
+            <p>"Its memory is gone; a new start begins with a fresh system."</p>
+            <div class="actions">
+                <button
+                    type="button"
+                    class="button button-primary"
+                    on:click=move |_| {
+                        session.reset();
+                    }
+                >
+                    "Start again"
+                </button>
+            </div>
+        </section>
+    }
+}
+
+#[component]
+fn Idle() -> impl IntoView {
+    let session = use_session();
+    let engine = session.state().engine;
+    view! {
+        <section class="panel" data-testid="idle">
+            <h2>"Nothing is running"</h2>
+            <p>{engines::description(engine)}</p>
+            <div class="actions">
+                <button
+                    type="button"
+                    class="button button-primary"
+                    data-testid="start"
+                    on:click=move |_| {
+                        session.boot(Choice::default());
+                    }
+                >
+                    "Start"
+                </button>
+            </div>
+        </section>
+    }
+}
+
+fn reload_page() {
+    // Refused only while the page is going away anyway.
+    let _ = window().location().reload();
+}

@@ -1,0 +1,5 @@
+//! Looks only: nothing in here knows of a machine.
+
+pub(crate) mod dialog;
+pub(crate) mod icon;
+pub(crate) mod notice;
