@@ -48,7 +48,8 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("\nerror: {error:?}");
+            // Not its Debug form: a backtrace helps nobody who lacks a package.
+            eprintln!("\nerror: {error:#}");
             ExitCode::FAILURE
         }
     }

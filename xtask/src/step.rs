@@ -147,12 +147,17 @@ pub(crate) fn seconds(time: Duration) -> String {
 /// when they are few (`show`), and its last ones in the error.
 pub(crate) fn run(command: &mut Command, show: bool) -> Result<()> {
     const KEPT: usize = 40;
-    let shown = format!("{command:?}");
     let (status, lines) = follow(command, show, KEPT)?;
     if !status.success() {
-        bail!("{shown}\nended with {status}:\n{}", lines.join("\n"));
+        bail!("{}\nended with {status}:\n{}", words(command), lines.join("\n"));
     }
     Ok(())
+}
+
+/// A command as a person would type it, without its environment.
+fn words(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs a program to its end, and returns how it ended and its last lines. While it says
@@ -256,10 +261,9 @@ impl Progress {
 
 /// The output of a program, trimmed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let shown = format!("{command:?}");
-    let output = command.output().with_context(|| format!("starting {shown}"))?;
+    let output = command.output().with_context(|| format!("starting {}", words(command)))?;
     if !output.status.success() {
-        bail!("{shown}\n{}", String::from_utf8_lossy(&output.stderr));
+        bail!("{}\n{}", words(command), String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -55,9 +55,11 @@ impl Toolchain {
     }
 
     pub(crate) fn target_dir(&self) -> PathBuf {
+        let usual = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let usual = root().join(usual.unwrap_or_else(|| "target".into()));
         match self {
-            Self::Installed => root().join("target"),
-            Self::Debian { .. } => root().join("target/debian"),
+            Self::Installed => usual,
+            Self::Debian { .. } => usual.join("debian"),
         }
     }
 
