@@ -187,7 +187,10 @@ export class Machine {
     return sent;
   }
   resize(columns, rows) {
-    this.emulator.bus.send("virtio-console0-resize", [columns, rows]);
+    // v86 takes [columns, rows] and writes the rows first into its control message. The
+    // specification (virtio 1.2, 5.3.6.2) has the columns first, and so does the kernel
+    // since it was corrected in 6.12.y; so they are handed over the other way round.
+    this.emulator.bus.send("virtio-console0-resize", [rows, columns]);
   }
   /** Instructions since the start, modulo 2^32. */
   instructions() {

@@ -26,7 +26,7 @@ struct Notes {
     console: RefCell<VecDeque<u8>>,
     log: RefCell<Log>,
     signs: RefCell<Vec<Sign>>,
-    alive: Cell<bool>,
+    logged: Cell<bool>,
     reset: Cell<bool>,
     halted: Cell<bool>,
     crash: RefCell<Option<String>>,
@@ -35,7 +35,6 @@ struct Notes {
 
 impl Notes {
     fn wake(&self) {
-        self.alive.set(true);
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -62,9 +61,10 @@ impl Signals {
         self.0.signs.take()
     }
 
-    /// Whether the guest gave a sign of life since the last call.
-    pub(crate) fn take_alive(&self) -> bool {
-        self.0.alive.replace(false)
+    /// Whether the kernel log grew since the last call. Console output is no such sign: a
+    /// login that fails for ever prints, too.
+    pub(crate) fn take_logged(&self) -> bool {
+        self.0.logged.replace(false)
     }
 
     pub(crate) fn was_reset(&self) -> bool {
@@ -101,7 +101,7 @@ impl Signals {
             &hooks,
             "serial",
             closure1(move |byte| {
-                notes.alive.set(true);
+                notes.logged.set(true);
                 let byte = byte.as_f64().unwrap_or_default() as u8;
                 if let Some(sign) = notes.log.borrow_mut().feed(byte) {
                     notes.signs.borrow_mut().push(sign);

@@ -208,7 +208,7 @@ impl V86 {
         let passed = self.looked.map_or(Duration::ZERO, |then| now.saturating_sub(then));
         self.looked = Some(now);
         let fetching = self.disk.as_ref().is_some_and(Chunked::is_waiting);
-        if self.signals.take_alive() || fetching {
+        if self.signals.take_logged() || fetching {
             self.silence = Duration::ZERO;
         } else {
             self.silence += passed.min(LOOK_LIMIT);
