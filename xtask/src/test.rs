@@ -82,7 +82,7 @@ pub(crate) fn all(quick: bool, setup: impl FnOnce() -> Result<Tools>) -> Result<
     let start = Instant::now();
     let mut report = Report { total: Count::default(), failures: Vec::new() };
     let mut tools = None;
-    let ready = report.check("set-up", || {
+    report.check("set-up", || {
         tools = Some(setup()?);
         Ok(Count::PASSED)
     });
@@ -92,7 +92,6 @@ pub(crate) fn all(quick: bool, setup: impl FnOnce() -> Result<Tools>) -> Result<
         Some(_) => println!("  --quick: no page, no browser, no licences"),
         None => println!("  the page and the browser tests are left out: set-up failed"),
     }
-    let _ = ready;
     if !report.failures.is_empty() {
         println!("\nfailed: {}", report.failures.join(", "));
     }
@@ -320,6 +319,7 @@ fn licences() -> Result<Count> {
 pub(crate) fn setup(quick: bool, image: impl FnOnce() -> Result<()>) -> Result<Tools> {
     if quick {
         let toolchain = Toolchain::ensure()?;
+        tools::npm_parts()?;
         return Ok(Tools { toolchain, trunk: PathBuf::new(), wasm_bindgen: PathBuf::new() });
     }
     if debian::here() || which("chromium").is_none() {

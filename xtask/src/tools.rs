@@ -50,6 +50,12 @@ impl Tools {
         Ok(tools)
     }
 
+    /// Where the programs are; none if only the compiler was asked for.
+    fn folders(&self) -> Vec<PathBuf> {
+        let programs = [&self.wasm_bindgen, &self.trunk];
+        programs.into_iter().filter_map(|program| Some(program.parent()?.to_owned())).collect()
+    }
+
     /// Environment of Trunk and cargo.
     pub(crate) fn environment(&self) -> Result<Vec<(&'static str, OsString)>> {
         let mut variables: Vec<(&str, OsString)> = self
@@ -59,10 +65,7 @@ impl Tools {
             .map(|(name, value)| (name, value.into()))
             .collect();
         let here = env::var_os("PATH").unwrap_or_default();
-        let folder =
-            |program: &Path| program.parent().expect("a program is in a folder").to_owned();
-        let folders = [folder(&self.wasm_bindgen), folder(&self.trunk)];
-        let path = env::join_paths(folders.into_iter().chain(env::split_paths(&here)))?;
+        let path = env::join_paths(self.folders().into_iter().chain(env::split_paths(&here)))?;
         variables.push(("PATH", path));
         variables.push(("VIVARIUM_XTASK", own_program()?.into()));
         Ok(variables)
@@ -77,10 +80,8 @@ impl Tools {
             // Only our own folders: whose PATH it is decides about the rest.
             let value = match name {
                 "PATH" => {
-                    let own = |tool: &Path| tool.parent().map(|p| p.display().to_string());
-                    let own =
-                        [own(&self.wasm_bindgen), own(&self.trunk)].map(Option::unwrap_or_default);
-                    format!("'{}':\"$PATH\"", own.join(":"))
+                    let own = env::join_paths(self.folders())?;
+                    format!("'{}':\"$PATH\"", own.to_string_lossy())
                 }
                 _ => format!("'{value}'"),
             };
@@ -227,7 +228,8 @@ fn locked_version(lock: &str, package: &str) -> Option<String> {
     Some(lines.nth(1)?.strip_prefix("version = \"")?.strip_suffix('"')?.to_owned())
 }
 
-fn npm_parts() -> Result<()> {
+/// The parts in package-lock.json, as they are there.
+pub(crate) fn npm_parts() -> Result<()> {
     if which("node").is_none() || which("npm").is_none() {
         debian::ensure("npm's parts", &["nodejs", "npm"])
             .context("Node.js 18 or newer, with npm, is needed: https://nodejs.org")?;
