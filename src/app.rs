@@ -15,8 +15,8 @@ use crate::settings::preferences::Theme;
 use crate::settings::{Settings, SettingsPage, use_settings};
 use crate::snapshots::Snapshots;
 use crate::status::fault::{Ending, Stalled};
-use crate::status::{Announcer, BootBar, Status};
-use crate::terminal::{self, Terminal};
+use crate::status::{Announcer, BootCard, Status};
+use crate::terminal::{self, KeyBar, Terminal};
 use crate::ui::dialog::{Asked, Dialogs};
 use crate::ui::icon::{Drawing, Icon, Mark};
 use crate::ui::notice::{Notice, Notices};
@@ -62,11 +62,12 @@ fn Frame() -> impl IntoView {
                 <section class="machine" aria-label="Machine" hidden=move || !here.get()>
                     <Offer />
                     <Stalled />
-                    <BootBar />
                     <div class="stage">
                         <Terminal />
+                        <BootCard />
                         <Ending />
                     </div>
+                    <KeyBar />
                 </section>
                 <FlatRoutes fallback=NotFound>
                     <Route path=path!("/") view=|| () />

@@ -40,31 +40,41 @@ pub(crate) fn Status() -> impl IntoView {
     }
 }
 
-/// How far the boot has come, as a thin line above the terminal.
+/// How far the boot has come, over the terminal that has nothing to show yet. It lets
+/// clicks through, and a boot that is done at once never shows it (style/status.css).
 #[component]
-pub(crate) fn BootBar() -> impl IntoView {
+pub(crate) fn BootCard() -> impl IntoView {
     let state = use_session().store().state();
-    let booting = Memo::new(move |_| state.with(|state| state.machine == MachineState::Booting));
+    let booting = Memo::new(move |_| {
+        state.with(|state| state.machine == MachineState::Booting && !state.stalled)
+    });
     let percent = Memo::new(move |_| {
         let fraction = state.with(|state| state.progress.as_ref().map_or(0.0, words::fraction));
         (fraction * 100.0).round() as u32
     });
+    let title = Memo::new(move |_| {
+        let engine = state.with(|state| state.engine);
+        if engines::is_real(engine) { "Starting a real machine" } else { "Starting the shell" }
+    });
     let text = Memo::new(move |_| state.with(words::condition));
     view! {
-        <div class="bootbar" class:bootbar-shown=move || booting.get()>
-            <Show when=move || booting.get()>
+        <Show when=move || booting.get()>
+            <div class="bootcard" data-testid="boot">
+                <p class="bootcard-title">{move || title.get()}</p>
                 <div
-                    class="bootbar-fill"
+                    class="bootbar"
                     role="progressbar"
                     aria-label="Boot"
                     aria-valuemin="0"
                     aria-valuemax="100"
                     aria-valuenow=move || percent.get().to_string()
                     aria-valuetext=move || text.get()
-                    style:width=move || format!("{}%", percent.get())
-                ></div>
-            </Show>
-        </div>
+                >
+                    <div class="bootbar-fill" style:width=move || format!("{}%", percent.get())></div>
+                </div>
+                <p class="bootcard-words">{move || text.get()}</p>
+            </div>
+        </Show>
     }
 }
 

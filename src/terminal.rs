@@ -22,7 +22,7 @@ use crate::settings::{Settings, use_settings};
 use crate::status::words::megabytes;
 use crate::ui::dialog::{Dialogs, Question, use_dialogs};
 use crate::ui::notice::Notice;
-use keybar::KeyBar;
+pub(crate) use keybar::KeyBar;
 use search::Search;
 use xterm::{Callbacks, Screen};
 
@@ -103,7 +103,7 @@ impl session::Screen for Screen {
     }
 }
 
-/// The terminal, its search, its key bar.
+/// The terminal and its search.
 #[component]
 pub(crate) fn Terminal() -> impl IntoView {
     let session = use_session();
@@ -134,7 +134,6 @@ pub(crate) fn Terminal() -> impl IntoView {
                 on:click=move |_| handle.focus()
             ></div>
         </div>
-        <KeyBar handle />
     }
 }
 

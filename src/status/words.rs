@@ -5,6 +5,10 @@ use emulator_protocol::{EngineKind, MachineState, Phase, Progress, Stats};
 use crate::engines;
 use crate::session::state::State;
 
+/// Below this the guest only waits, in million instructions a second; a figure near zero
+/// would look like a slow machine.
+const IDLE_MIPS: f64 = 1.0;
+
 /// What the machine is doing, as a sentence's middle: "Running".
 #[must_use]
 pub(crate) fn condition(state: &State) -> String {
@@ -85,7 +89,8 @@ pub(crate) fn figures(state: &State) -> Vec<(&'static str, String)> {
     let stats = state.stats.unwrap_or_default();
     let mut figures = Vec::new();
     if let Some(mips) = stats.mips.filter(|_| state.machine == MachineState::Running) {
-        figures.push(("Speed", format!("{mips:.0} MIPS")));
+        let speed = if mips < IDLE_MIPS { "idle".into() } else { format!("{mips:.0} MIPS") };
+        figures.push(("Speed", speed));
     }
     let memory = stats.memory_mib.or_else(|| {
         (engines::is_real(state.engine) && state.is_live()).then_some(state.memory_mib)
@@ -156,6 +161,8 @@ mod tests {
         assert_eq!(shown[0], ("Speed", "81 MIPS".to_string()));
         assert_eq!(shown[1], ("Memory", "256 MiB".to_string()));
         assert_eq!(shown[2], ("Fetched", "9.9 MB".to_string()));
+        let waiting = State { stats: Some(Stats { mips: Some(0.1), ..stats }), ..running.clone() };
+        assert_eq!(figures(&waiting)[0].1, "idle");
         let paused = State { machine: MachineState::Paused, ..running };
         assert!(figures(&paused).iter().all(|(name, _)| *name != "Speed"));
     }

@@ -22,7 +22,8 @@ const KEYS: [Key; 7] = [
 
 /// A row of keys; shown by the style sheet where the pointer is a finger.
 #[component]
-pub(crate) fn KeyBar(handle: Handle) -> impl IntoView {
+pub(crate) fn KeyBar() -> impl IntoView {
+    let handle: Handle = expect_context();
     let key = move |(face, name, text, arrow): Key| {
         view! {
             <button

@@ -20,8 +20,11 @@ const CLIPBOARD_LIMIT = 1 << 20;
 /** Links of other schemes are not offered: a guest's text could start programs with them. */
 const LINK_SCHEMES = ["http:", "https:", "mailto:"];
 
+/** WebGL without a graphics processor is slower than the DOM, and blocks the page. */
+const SOFTWARE_RENDERER = /swiftshader|llvmpipe|softpipe|software|basic render/i;
+
 const COLOURS = [
-  "background", "foreground", "cursor", "cursorAccent", "selectionBackground",
+  "background", "foreground", "cursor", "cursorAccent", "selectionBackground", "overviewRulerBorder",
   "black", "red", "green", "yellow", "blue", "magenta", "cyan", "white",
   "brightBlack", "brightRed", "brightGreen", "brightYellow", "brightBlue",
   "brightMagenta", "brightCyan", "brightWhite",
@@ -158,8 +161,10 @@ export class Screen {
   async #accelerate() {
     const canvas = document.createElement("canvas");
     const context = canvas.getContext("webgl2", { failIfMajorPerformanceCaveat: true });
-    if (!context) return;
-    context.getExtension("WEBGL_lose_context")?.loseContext();
+    const info = context?.getExtension("WEBGL_debug_renderer_info");
+    const renderer = info ? context.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
+    context?.getExtension("WEBGL_lose_context")?.loseContext();
+    if (!context || SOFTWARE_RENDERER.test(renderer)) return;
     try {
       const { WebglAddon } = await import(vendor("addon-webgl"));
       const addon = new WebglAddon();
