@@ -92,7 +92,11 @@ def order(root, wanted, out):
         return (2, 0, path)
 
     with tarfile.open(root) as source, tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as target:
-        members = [member for member in source if not member.name.startswith("./dev/")]
+        members = [member for member in source if not member.name.startswith("./dev")]
+        # The kernel fills it; only the place to mount it on is kept.
+        dev = tarfile.TarInfo("./dev")
+        dev.type, dev.mode, dev.mtime = tarfile.DIRTYPE, 0o755, EPOCH
+        members.append(dev)
         # A hard link can only come after what it links to.
         for member in sorted((m for m in members if not m.islnk()), key=rank) + [
             m for m in members if m.islnk()

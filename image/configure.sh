@@ -34,7 +34,9 @@ done
 python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3* > /dev/null 2>&1 || true
 
 # What differs between two builds and means nothing.
-rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /tmp/* /var/tmp/* /root/.cache
+# /tmp stays: mmdebstrap's own apt configuration is there, and apt without it would clean
+# up the host instead.
+rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* /var/tmp/* /root/.cache
 mkdir -p /var/cache/apt/archives/partial /var/lib/apt/lists/partial /var/log/apt
 rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow- \
   /var/lib/dpkg/*-old /etc/resolv.conf /etc/ld.so.cache~ /.dockerenv

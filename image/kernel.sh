@@ -4,7 +4,8 @@
 #   image/kernel.sh i386|amd64 SOURCE.tar.xz WORK OUT
 #
 # WORK is a scratch directory that may be deleted afterwards; OUT gets bzImage, config,
-# and for amd64 vmlinux (a stripped ELF with the PVH entry note). The same source and the
+# for i386 Image (a bzImage whose kernel is not compressed), for amd64 vmlinux (a stripped
+# ELF with the PVH entry note). The same source and the
 # same fragments give the same bytes: user, host and time of the build are fixed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -32,10 +33,12 @@ fi
 
 build=$work/$arch
 mkdir -p "$build"
-make=(make -C "$tree" "O=$build" "ARCH=$kernel_arch" -j"$(nproc)" --no-print-directory)
+make=(nice -n 10 make -C "$tree" "O=$build" "ARCH=$kernel_arch" -j"$(nproc)" --no-print-directory)
 
 wanted=$work/$arch.wanted
 cat "$here/kernel/common.config" "$here/kernel/$fragment" > "$wanted"
+twice=$(sed -n 's/^\(# \)\?\(CONFIG_[A-Z0-9_]*\)[ =].*/\2/p' "$wanted" | sort | uniq -d)
+[ -z "$twice" ] || { echo "kernel.sh: said twice:" $twice >&2; exit 1; }
 echo "configuring the $arch kernel"
 "${make[@]}" KCONFIG_ALLCONFIG="$wanted" allnoconfig > "$work/$arch.config.log" 2>&1 \
   || { tail -20 "$work/$arch.config.log" >&2; exit 1; }
@@ -59,7 +62,11 @@ echo "compiling the $arch kernel"
 cp "$build/arch/x86/boot/bzImage" "$out/bzImage"
 cp "$build/.config" "$out/config"
 "${make[@]}" -s kernelrelease > "$out/release"
-if [ "$arch" = amd64 ]; then
+if [ "$arch" = i386 ]; then
+  # Decompression is done outside of the guest, where it costs nothing.
+  objcopy -O binary -R .note -R .comment -S "$build/vmlinux" "$work/$arch.flat"
+  python3 "$here/flatten.py" "$build/arch/x86/boot/setup.bin" "$work/$arch.flat" "$out/Image"
+else
   # The notes (PVH entry) stay; symbols and debug sections go.
   objcopy --strip-all --keep-section=.notes "$build/vmlinux" "$out/vmlinux"
 fi

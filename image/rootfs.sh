@@ -3,37 +3,14 @@
 #
 #   image/rootfs.sh i386|amd64 WORK OUT
 #
-# OUT gets root.squashfs, initrd.cpio, packages.tsv (name, version, licences) and suites. The mirror is the one that this machine's apt uses, so that a
-# proxy or a local mirror works; the guest itself gets Debian's public one.
-#
-# SOURCE_DATE_EPOCH stamps every file; the same packages give the same bytes.
+# OUT gets root.squashfs, initrd.cpio, packages.tsv (name, version, licences) and suites.
+# The guest itself gets Debian's public mirror (configure.sh), wherever its packages came
+# from. SOURCE_DATE_EPOCH stamps every file; the same packages give the same bytes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 arch=$1 work=$2 out=$3
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:?set by the caller} LC_ALL=C TZ=UTC
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 release=bookworm
-
-# The base URLs of this machine's Debian mirrors: main and security.
-mirror() {
-  local want=$1
-  apt-get indextargets --format '$(SITE) $(RELEASE)' 'Identifier: Packages' 2>/dev/null \
-    | awk -v want="$want" '$1 ~ want "$" { print $1; exit }'
-}
-main=$(mirror '/debian')
-security=$(mirror '/debian-security')
-main=${main:-http://deb.debian.org/debian}
-security=${security:-http://security.debian.org/debian-security}
-
-sources() {
-  local suite
-  for suite in "$@"; do
-    case $suite in
-      *-security) echo "deb [signed-by=$keyring] $security $suite main" ;;
-      *) echo "deb [signed-by=$keyring] $main $suite main" ;;
-    esac
-  done
-}
 
 rm -rf "$work"
 mkdir -p "$work" "$out"
@@ -47,12 +24,11 @@ chmod 755 "$work/guest/usr/lib/vivarium/"*
 chmod 700 "$work/guest/root"
 packages=$(grep -v '^#' "$here/packages.list" | paste -sd,)
 
-# Runs mmdebstrap with the given suites. As root it needs no namespaces; otherwise it
-# makes its own, and the tree leaves it as a tar archive either way.
+# As root mmdebstrap needs no namespaces; otherwise it makes its own, and the tree leaves
+# it as a tar archive either way. It would clean up apt after configure.sh has done so.
 bootstrap() {
   local mode=unshare
   [ "$(id -u)" = 0 ] && mode=root
-  sources "$@" > "$work/sources.list"
   mmdebstrap --mode="$mode" --variant=custom --architectures="$arch" --include="$packages" \
     --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
     --aptopt='Acquire::Retries "3"' \
@@ -60,39 +36,52 @@ bootstrap() {
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --customize-hook="copy-in '$work/guest/.' /" \
-    --customize-hook='upload '"$here/configure.sh"' /configure.sh' \
+    --customize-hook="upload '$here/configure.sh' /configure.sh" \
     --customize-hook='chroot "$1" sh /configure.sh '"$release" \
     --customize-hook='rm "$1/configure.sh"' \
-    --skip=output/dev --quiet \
-    "$release" "$work/root.tar" "$work/sources.list"
+    --skip=output/dev --skip=cleanup/apt --quiet \
+    "$release" "$work/root.tar" "$work/apt/sources.list"
 }
 
-echo "installing Debian $release for $arch"
-suites=("$release" "$release-updates" "$release-security")
-tries=0
-until bootstrap "${suites[@]}" > "$work/bootstrap.log" 2>&1; do
-  tries=$((tries + 1))
-  if [ "$tries" = 2 ] && [ ${#suites[@]} -gt 1 ]; then
-    echo "WARNING: Debian's security or update index for $arch cannot be used; going on without them" >&2
-    suites=("$release")
-  elif [ "$tries" -gt 3 ]; then
+bash "$here/apt.sh" prepare "$arch" "$work/apt"
+cp "$work/apt/suites" "$out/suites"
+echo "installing packages from $(paste -sd' ' "$out/suites") for $arch"
+tries=1
+until bootstrap > "$work/bootstrap.log" 2>&1; do
+  if [ "$tries" = 3 ]; then
     tail -30 "$work/bootstrap.log" >&2
     echo "rootfs.sh: the packages could not be installed; the lines above say why" >&2
     exit 1
   fi
+  tries=$((tries + 1))
+  echo "that failed; trying again"
 done
-printf '%s\n' "${suites[@]}" > "$out/suites"
 
-# What is in the image, for the notices. The licence names are those of the machine-
-# readable copyright files; an older file without names is called by its place.
+# What is in the image, for the notices.
 meta=$work/meta
 mkdir -p "$meta"
 tar -xf "$work/root.tar" -C "$meta" --no-same-owner --wildcards './var/lib/dpkg/status' './usr/share/doc/*/copyright'
-while IFS=$'\t' read -r name version; do
+
+# The licences that a package's copyright file names: by field if the file is machine-
+# readable, by reference to Debian's common texts if it is prose.
+licences() {
+  local file=$1 found
+  found=$(sed -n 's/^License: *\([^ ].*\)/\1/p' "$file" | sort -u | paste -sd';')
+  [ -n "$found" ] || found=$(grep -o '/usr/share/common-licenses/[A-Za-z0-9.-]*[A-Za-z0-9]' "$file" | sed 's|.*/||' | sort -u | paste -sd';')
+  echo "${found:-see usr/share/doc/$(basename "$(dirname "$file")")/copyright}"
+}
+
+# Packages of one source share one file; only one of them carries it.
+declare -A carrier
+while IFS=$'\t' read -r name version source; do
+  [ -e "$meta/usr/share/doc/$name/copyright" ] && carrier[$source]=$name
+done < <(dpkg-query --admindir="$meta/var/lib/dpkg" --show --showformat='${Package}\t${Version}\t${source:Package}\n')
+while IFS=$'\t' read -r name version source; do
   file=$meta/usr/share/doc/$name/copyright
-  licences=$(sed -n 's/^License: *\([^ ].*\)/\1/p' "$file" 2> /dev/null | sort -u | paste -sd';' || true)
-  printf '%s\t%s\t%s\n' "$name" "$version" "${licences:-see usr/share/doc/$name/copyright}"
-done < <(dpkg-query --admindir="$meta/var/lib/dpkg" --show --showformat='${Package}\t${Version}\n' | sort) \
+  [ -e "$file" ] || file=$meta/usr/share/doc/${carrier[$source]:-$name}/copyright
+  [ -e "$file" ] || { echo "rootfs.sh: $name has no copyright file" >&2; exit 1; }
+  printf '%s\t%s\t%s\n' "$name" "$version" "$(licences "$file")"
+done < <(dpkg-query --admindir="$meta/var/lib/dpkg" --show --showformat='${Package}\t${Version}\t${source:Package}\n' | sort) \
   > "$out/packages.tsv"
 
 echo "packing the $arch root disk"
