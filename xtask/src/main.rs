@@ -109,10 +109,11 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
 
 /// Everything that a build of the page needs, with the image for its real machine.
 fn setup(image: bool) -> Result<Tools> {
+    let tools = Tools::ensure()?;
     if image {
         guest_image()?;
     }
-    Tools::ensure()
+    Ok(tools)
 }
 
 fn guest_image() -> Result<()> {

@@ -253,8 +253,9 @@ fn decode(path: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// A site below target/, made anew by each run.
     fn site(name: &str, base: &str) -> Site {
-        let folder = std::env::temp_dir().join(format!("vivarium-{name}-{}", std::process::id()));
+        let folder = crate::step::root().join("target/xtask/test-serve").join(name);
         fs::create_dir_all(folder.join("dist/image/i386/disk")).unwrap();
         fs::write(folder.join("secret"), "secret").unwrap();
         let folder = folder.join("dist");

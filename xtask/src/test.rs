@@ -325,8 +325,9 @@ pub(crate) fn setup(quick: bool, image: impl FnOnce() -> Result<()>) -> Result<T
     if debian::here() || which("chromium").is_none() {
         debian::ensure("the browser tests", debian::BROWSER)?;
     }
+    let tools = Tools::ensure()?;
     image()?;
-    Tools::ensure()
+    Ok(tools)
 }
 
 #[cfg(test)]

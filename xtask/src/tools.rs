@@ -16,8 +16,8 @@ use crate::wasm::Toolchain;
 /// 0.22 wants a newer compiler than Debian's fallback and many machines have.
 const TRUNK: &str = "0.21.14";
 const CARGO_DENY: &str = "0.20.2";
-/// What the npm parts ask for; Debian 12 has 18.
-const OLDEST_NODE: u32 = 18;
+/// What npm's parts and the browser tests ask for. Debian 13 has it; Debian 12 has 18.
+const OLDEST_NODE: u32 = 20;
 
 /// What a build of the page runs with.
 pub(crate) struct Tools {
@@ -30,7 +30,9 @@ pub(crate) struct Tools {
 impl Tools {
     /// Finds or makes everything that a build of the page needs.
     pub(crate) fn ensure() -> Result<Self> {
+        // What may be missing for good comes before what takes minutes.
         let toolchain = Toolchain::ensure()?;
+        npm_parts()?;
         let wasm_bindgen = cargo_tool(&Crate {
             package: "wasm-bindgen-cli",
             program: "wasm-bindgen",
@@ -44,7 +46,6 @@ impl Tools {
             version: TRUNK,
             optimize: false,
         })?;
-        npm_parts()?;
         let tools = Self { toolchain, trunk, wasm_bindgen };
         tools.shim()?;
         Ok(tools)
@@ -230,20 +231,16 @@ fn locked_version(lock: &str, package: &str) -> Option<String> {
 
 /// The parts in package-lock.json, as they are there.
 pub(crate) fn npm_parts() -> Result<()> {
+    let advice = format!(
+        "Node.js {OLDEST_NODE} or newer, with npm, is needed: from https://nodejs.org, or a \
+         newer Debian's packages nodejs and npm"
+    );
     if which("node").is_none() || which("npm").is_none() {
-        debian::ensure("npm's parts", &["nodejs", "npm"])
-            .context("Node.js 18 or newer, with npm, is needed: https://nodejs.org")?;
+        debian::ensure("npm's parts", &["nodejs", "npm"]).context(advice.clone())?;
     }
     let version = output(Command::new("node").arg("--version"))?;
-    let major = version
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < OLDEST_NODE) {
-        bail!(
-            "node {version} is too old: {OLDEST_NODE} or newer is needed, from https://nodejs.org"
-        );
+    if major(&version).is_none_or(|major| major < OLDEST_NODE) {
+        bail!("node {version} is too old. {advice}");
     }
     let key = Key::default()
         .text(&version)
@@ -255,9 +252,21 @@ pub(crate) fn npm_parts() -> Result<()> {
     })
 }
 
+/// The first number of a version like `v20.20.2`.
+fn major(version: &str) -> Option<u32> {
+    version.trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::locked_version;
+    use super::{locked_version, major};
+
+    #[test]
+    fn reads_the_version_of_node() {
+        assert_eq!(major("v20.20.2"), Some(20));
+        assert_eq!(major("20"), Some(20));
+        assert_eq!(major("unknown"), None);
+    }
 
     #[test]
     fn reads_the_version_from_the_lock() {
