@@ -39,6 +39,7 @@ pub(crate) fn build(tools: &Tools, public_url: &str) -> Result<()> {
         Key::default().text(&tools.toolchain.version()?).text(public_url).paths(SOURCES)?.finish();
     // A new build is a new address for everything that `?v=` names.
     let build_id = &key[..12];
+    let _alone = alone()?;
     stamped("page", &key, &dist().join("index.html"), || {
         programs(tools, build_id)?;
         // Where wasm-bindgen leaves what crates bring in JavaScript; it never tidies up.
@@ -51,6 +52,19 @@ pub(crate) fn build(tools: &Tools, public_url: &str) -> Result<()> {
         notices::write(&dist().join("LICENSES.txt"))
     })?;
     stage::image(&dist())
+}
+
+/// One build of this checkout at a time: two in the same directories spoil each other. The
+/// lock goes with the returned file.
+fn alone() -> Result<fs::File> {
+    let place = root().join("target/xtask");
+    fs::create_dir_all(&place)?;
+    let lock = fs::File::create(place.join("page.lock"))?;
+    if lock.try_lock().is_err() {
+        println!("  waiting for another build of the page in this checkout");
+        lock.lock()?;
+    }
+    Ok(lock)
 }
 
 /// Compiles before Trunk does the same: both workers at once, and with cargo's own words on
