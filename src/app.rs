@@ -33,6 +33,7 @@ pub(crate) fn App() -> impl IntoView {
     crate::api::install(session);
     follow_theme();
     follow_viewport();
+    guard_memory(session);
     for complaint in settings.complaints() {
         session.store().notify(Notice::new(complaint));
     }
@@ -51,6 +52,7 @@ fn Frame() -> impl IntoView {
     let store = use_session().store();
     let here = at_machine();
     follow_route(here);
+    title_by_route();
     view! {
         <div class="app">
             <Header here />
@@ -233,6 +235,32 @@ fn follow_route(here: Memo<bool>) {
                 let _ = title.unchecked_ref::<HtmlElement>().focus();
             }
         });
+    });
+}
+
+/// The window's title names the page, for people with many tabs and for screen readers.
+fn title_by_route() {
+    let path = use_location().pathname;
+    Effect::new(move |_| {
+        let path = path.get();
+        let title = match path.trim_end_matches('/').rsplit('/').next() {
+            Some("snapshots") => "Snapshots · Vivarium",
+            Some("settings") => "Settings · Vivarium",
+            Some("about") => "About · Vivarium",
+            _ => "Vivarium",
+        };
+        document().set_title(title);
+    });
+}
+
+/// Asks before the tab of a real machine closes: Ctrl-W deletes a word in a shell, and
+/// closes the tab in a browser.
+fn guard_memory(session: Session) {
+    window_event_listener(leptos::ev::beforeunload, move |event| {
+        let state = session.state();
+        if state.is_live() && engines::is_real(state.engine) {
+            event.prevent_default();
+        }
     });
 }
 

@@ -70,9 +70,10 @@ impl Handle {
         self.with(Screen::recolour);
     }
 
-    /// Opens the search.
+    /// Opens the search, or goes back into it.
     pub(crate) fn search(self) {
         self.searching.set(true);
+        request_animation_frame(search::focus);
     }
 
     fn with(self, act: impl FnOnce(&Screen)) {

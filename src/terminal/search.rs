@@ -1,7 +1,8 @@
 //! Search in screen and scrollback.
 
-use leptos::html::Input;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 
 use super::Handle;
 use crate::ui::icon::{Drawing, Icon};
@@ -17,14 +18,18 @@ pub(crate) fn Search(handle: Handle) -> impl IntoView {
     }
 }
 
+/// Puts the keyboard's focus into the field, if it is open.
+pub(super) fn focus() {
+    let field = document().query_selector(".search input").ok().flatten();
+    if let Some(field) = field.and_then(|field| field.dyn_into::<HtmlElement>().ok()) {
+        // Focus fails only for hidden elements.
+        let _ = field.focus();
+    }
+}
+
 #[component]
 fn Field(handle: Handle) -> impl IntoView {
     let term = RwSignal::new(String::new());
-    let input = NodeRef::<Input>::new();
-    input.on_load(|input| {
-        // Focus fails only for hidden elements.
-        let _ = input.focus();
-    });
     let find = move |backwards, incremental| {
         let term = term.get_untracked();
         if term.is_empty() {
@@ -66,7 +71,6 @@ fn Field(handle: Handle) -> impl IntoView {
                 placeholder="Search"
                 autocomplete="off"
                 spellcheck="false"
-                node_ref=input
                 on:input:target=move |event| {
                     term.set(event.target().value());
                     find(false, true);
