@@ -72,6 +72,9 @@ pub(crate) struct Session {
     core: StoredValue<Rc<Core>, LocalStorage>,
 }
 
+/// Hears what happens.
+type Observer = dyn Fn(&Happening<'_>);
+
 #[derive(Default)]
 struct Core {
     link: RefCell<Option<Rc<Link>>>,
@@ -82,7 +85,7 @@ struct Core {
     /// Console output from before the terminal was there. Nobody acknowledges it, so the
     /// worker's high water mark bounds it.
     early: RefCell<Vec<Vec<u8>>>,
-    observers: RefCell<Vec<Rc<dyn Fn(&Happening<'_>)>>>,
+    observers: RefCell<Vec<Rc<Observer>>>,
     ready_marked: Cell<Generation>,
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn Status() -> impl IntoView {
     let state = use_session().store().state();
     let engine = Memo::new(move |_| state.with(|state| state.engine));
     let machine = Memo::new(move |_| state.with(|state| state.machine));
+    let stalled = Memo::new(move |_| state.with(|state| state.stalled));
     let condition = Memo::new(move |_| state.with(words::condition));
     let figures = Memo::new(move |_| state.with(words::figures));
     let figure = |(name, value): (&'static str, String)| {
@@ -28,6 +29,7 @@ pub(crate) fn Status() -> impl IntoView {
     view! {
         <footer
             class="status"
+            class:status-stalled=move || stalled.get()
             data-testid="status"
             data-engine=move || engines::id(engine.get())
             data-state=move || crate::api::state_name(machine.get())
