@@ -83,6 +83,10 @@ impl Builtin for Status {
     }
 }
 
+/// The name behind the alias `history`: the interpreter has a `history` of its own that no
+/// other can replace, and does not know what the line editor knows.
+pub(crate) const HISTORY: &str = "__vivarium_history";
+
 /// `history [-c] [N]`.
 pub(crate) struct History(pub(crate) Desk);
 

@@ -56,7 +56,8 @@ impl Papers {
             self.output.push_back(*byte);
         }
         if let Some(last) = bytes.last() {
-            self.at_line_start = *last == b'\n';
+            // `clear` ends by going home.
+            self.at_line_start = *last == b'\n' || bytes.ends_with(b"\x1b[H");
         }
     }
 

@@ -230,12 +230,7 @@ impl Core {
         let mut out = b"\x1b[0m\x1b[?25h".to_vec();
         let mut papers = self.desk.lock();
         if !papers.at_line_start {
-            // The marker and a row of blanks: they wrap unless the cursor was in the first
-            // column after all, and then the prompt is written over them.
-            let blanks = usize::from(papers.terminal.columns).saturating_sub(1);
-            out.extend_from_slice("\x1b[2m⏎\x1b[0m".as_bytes());
-            out.extend(std::iter::repeat_n(b' ', blanks));
-            out.push(b'\r');
+            out.extend_from_slice("\x1b[2m⏎\x1b[0m\r\n".as_bytes());
         }
         self.editor.begin(situation.prompt.clone(), &mut out);
         papers.output.extend(out);

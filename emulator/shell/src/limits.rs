@@ -41,8 +41,12 @@ const FILES: u64 = 10_000;
 const LIVE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Depth of functions, sourced files and subshells in each other. The interpreter takes no
-/// more than 16 functions, and its recursion lives on the 1 MiB stack of a wasm instance.
-const DEPTH: usize = 16;
+/// more than 16 functions, and its recursion lives on the 1 MiB stack of a wasm instance;
+/// a debug build overflows 2 MiB at 16.
+const DEPTH: usize = 8;
+
+/// Background jobs and pipeline stages at once: a fork bomb is over in a moment.
+const JOBS: usize = 8;
 
 /// Depth of `$(…)` in each other; each level keeps a copy of the shell's state.
 const SUBSTITUTION_DEPTH: usize = 8;
@@ -68,6 +72,7 @@ pub(crate) fn execution() -> ExecutionLimits {
         max_subst_depth: SUBSTITUTION_DEPTH,
         max_ast_depth: SYNTAX_DEPTH,
         max_parser_operations: SYNTAX_STEPS,
+        max_background_jobs: JOBS,
         max_history_entries: 0,
         ..ExecutionLimits::cli()
     }

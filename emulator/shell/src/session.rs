@@ -6,20 +6,21 @@
 //! typed:
 //!
 //! ```sh
+//! shopt -s expand_aliases; alias history=__vivarium_history
 //! while __vivarium_next "$?"; do __vivarium_status; eval "$__vivarium_step"; done
 //! ```
 //!
 //! Ctrl-C and exhausted limits end that run; variables, functions, aliases and the working
 //! directory survive it, while traps and `set` options do not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bashkit::hooks::HookAction;
 use bashkit::{Bash, Error, FileSystem, InMemoryFs, LimitExceeded};
 
 use crate::commands::{
-    HOME, HOST, Help, History, NEXT, Next, OnlyLinux, STATUS, STEP, Status, USER, Uname,
+    HISTORY, HOME, HOST, Help, History, NEXT, Next, OnlyLinux, STATUS, STEP, Status, USER, Uname,
 };
 use crate::desk::Desk;
 use crate::{limits, words};
@@ -27,17 +28,26 @@ use crate::{limits, words};
 /// `$?` of a command that Ctrl-C ended, as in every shell.
 const INTERRUPTED: i32 = 130;
 
-/// Ends the running command at its next chance.
+/// Ends the running command at its next chance: the cancellation token of the interpreter
+/// that runs now.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<Mutex<Arc<AtomicBool>>>);
 
 impl Interrupt {
     pub(crate) fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.token().store(true, Ordering::Relaxed);
     }
 
     fn clear(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
+        self.token().swap(false, Ordering::Relaxed)
+    }
+
+    fn attach(&self, bash: &Bash) {
+        *self.token() = bash.cancellation_token();
+    }
+
+    fn token(&self) -> MutexGuard<'_, Arc<AtomicBool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,7 +91,9 @@ impl Session {
 
     /// Runs for ever.
     pub(crate) async fn run(mut self) {
-        let script = format!("while {NEXT} \"$?\"; do {STATUS}; eval \"${STEP}\"; done");
+        let script = format!(
+            "shopt -s expand_aliases; alias history={HISTORY}; while {NEXT} \"$?\"; do {STATUS}; eval \"${STEP}\"; done"
+        );
         loop {
             let before = self.desk.lock().taken;
             let end = self.run_once(&script).await;
@@ -91,7 +103,7 @@ impl Session {
     }
 
     async fn run_once(&mut self, script: &str) -> bashkit::Result<bashkit::ExecResult> {
-        let token = self.bash.cancellation_token();
+        self.interrupt.attach(&self.bash);
         let sink = |desk: Desk| {
             move |bytes: Vec<u8>| {
                 let desk = desk.clone();
@@ -102,15 +114,11 @@ impl Session {
                 }
             }
         };
-        let result = self
-            .bash
+        self.bash
             .execute(script)
-            .cancel_with(self.interrupt.0.clone())
             .stdout_fn(sink(self.desk.clone()))
             .stderr_fn(sink(self.desk.clone()))
-            .await;
-        token.store(false, Ordering::Relaxed);
-        result
+            .await
     }
 
     /// Tells how a run ended and makes ready for the next.
@@ -184,7 +192,7 @@ fn build(files: &Arc<dyn FileSystem>, desk: &Desk, exited: &Arc<AtomicBool>) -> 
         .memory_limits(limits::memory())
         .builtin(NEXT, Box::new(Next(desk.clone())))
         .builtin(STATUS, Box::new(Status(desk.clone())))
-        .builtin("history", Box::new(History(desk.clone())))
+        .builtin(HISTORY, Box::new(History(desk.clone())))
         .builtin("help", Box::new(Help(names(&bare))))
         .builtin("uname", Box::new(Uname))
         .command_resolver(Arc::new(OnlyLinux))
