@@ -29,7 +29,8 @@ cargo xtask <command>
                       set up, build, and serve the page on this machine;
                       --built serves dist/ as it is, --port 0 takes any free port
   test [--quick]      set up and run all checks; --quick: those without a browser
-  image               build the guest images only
+  image [--arch i386|amd64|all] [--force]
+                      build the guest images only; --force: from nothing
   dist [--public-url /path/] [--no-image]
                       build dist/ for any static host, and show its sizes
   setup [--no-image]  only set up; afterwards `trunk serve` works as well
@@ -79,9 +80,11 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         "image" => {
+            let arch = Arch::named(&rest.value("--arch")?.unwrap_or_else(|| "all".into()))?;
+            let force = rest.flag("--force");
             rest.done()?;
             packages_for_image()?;
-            image::build(&Arch::ALL)?;
+            if force { image::rebuild(&arch)? } else { image::build(&arch)? }
         }
         "dist" => {
             let public_url = rest.value("--public-url")?.unwrap_or_else(|| "/".into());
