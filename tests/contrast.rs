@@ -1,4 +1,5 @@
 //! The colours of style/tokens.css can be read: WCAG AA, in both themes.
+#![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 

@@ -1,5 +1,6 @@
 //! `docs/api.md` and `docs/vivarium.d.ts` say what `src/api.rs` does: every name that the
 //! object has, every code that an error has.
+#![forbid(unsafe_code)]
 
 fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));

@@ -1,5 +1,6 @@
 //! The whole engine on an in-memory terminal, driven as the worker drives it. Time is
 //! virtual: `sleep 60` takes none, and a test that waits for what never comes fails.
+#![forbid(unsafe_code)]
 #![cfg(not(target_family = "wasm"))]
 
 use std::rc::Rc;

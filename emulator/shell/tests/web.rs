@@ -1,4 +1,5 @@
 //! The engine as wasm: clocks and timers come from JavaScript there.
+#![forbid(unsafe_code)]
 #![cfg(target_family = "wasm")]
 
 use std::cell::RefCell;
