@@ -58,6 +58,10 @@ const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// After the first line of a panic, how long the rest of it is waited for.
 const PANIC_REST: Duration = Duration::from_millis(1500);
 
+/// In v86's stack when it gives up because it could not deliver an exception to the guest: it
+/// models no double fault, so this is what a triple fault looks like from outside.
+const TRIPLE_FAULT: &str = "call_interrupt_vector";
+
 /// Memory of the graphics adapter, which nobody sees: the least that v86 takes gladly.
 const VGA_MEMORY: u32 = 1 << 20;
 
@@ -222,13 +226,20 @@ impl V86 {
         })
     }
 
-    /// What ended the machine, if something did.
+    /// What ended the machine, if something did. A reset comes first: a kernel that asks for
+    /// one goes on to worse means within the same slice.
     fn end(&mut self) -> Option<Next> {
-        if let Some(detail) = self.signals.crash() {
-            return Some(Next::Failed(broken(detail)));
-        }
         if self.signals.was_reset() {
             return Some(Next::Halted(Halt::Reboot));
+        }
+        if let Some(detail) = self.signals.crash() {
+            let fault = if detail.contains(TRIPLE_FAULT) {
+                let summary = "The guest's processor stopped: triple fault.".into();
+                guest_fault(FaultKind::TripleFault, summary, self.signals.log())
+            } else {
+                broken(detail)
+            };
+            return Some(Next::Failed(fault));
         }
         if self.signals.was_halted() && self.panicked.is_none() {
             return Some(Next::Halted(Halt::PowerOff));
