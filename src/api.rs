@@ -240,7 +240,7 @@ fn console_object(session: Session) -> Object {
         let limit = || error(BUSY, "Too much console input waits for the machine already.");
         session.input(text.into_bytes()).map_err(|_| limit())
     };
-    let text = move || session.text();
+    let text = move || JsValue::from(session.text());
     let size = move || {
         let size = session.size();
         let object = Object::new();
@@ -251,7 +251,7 @@ fn console_object(session: Session) -> Object {
     let object = Object::new();
     type Write = dyn Fn(String) -> Result<(), JsValue>;
     put(&object, "write", &Closure::<Write>::new(write).into_js_value());
-    put(&object, "text", &Closure::<dyn Fn() -> String>::new(text).into_js_value());
+    put(&object, "text", &Closure::<dyn Fn() -> JsValue>::new(text).into_js_value());
     put(&object, "size", &Closure::<dyn Fn() -> JsValue>::new(size).into_js_value());
     object
 }

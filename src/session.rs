@@ -16,6 +16,7 @@ use std::rc::Rc;
 use emulator_protocol::{
     BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, TerminalSize,
 };
+use js_sys::JsString;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
@@ -36,7 +37,7 @@ pub(crate) trait Screen {
     /// Forgets everything before a new machine.
     fn clear(&self);
     /// Screen and scrollback as text.
-    fn text(&self) -> String;
+    fn text(&self) -> JsString;
 }
 
 /// What others than views may want to hear at once, signals being slow on purpose.
@@ -224,8 +225,9 @@ impl Session {
 
     /// Screen and scrollback as text; empty while the terminal is loading.
     #[must_use]
-    pub(crate) fn text(self) -> String {
-        self.core().screen.borrow().as_ref().map(|screen| screen.text()).unwrap_or_default()
+    pub(crate) fn text(self) -> JsString {
+        let screen = self.core().screen.borrow().clone();
+        screen.map_or_else(|| JsString::from(""), |screen| screen.text())
     }
 
     /// The terminal is there; what came before it is shown now.

@@ -10,7 +10,7 @@ mod xterm;
 use std::rc::Rc;
 
 use emulator_protocol::TerminalSize;
-use js_sys::Uint8Array;
+use js_sys::{JsString, Uint8Array};
 use leptos::html::Div;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -24,7 +24,7 @@ use crate::ui::dialog::{Dialogs, Question, use_dialogs};
 use crate::ui::notice::Notice;
 pub(crate) use keybar::KeyBar;
 use search::Search;
-use xterm::{Callbacks, Screen};
+use xterm::{Callbacks, History, Screen};
 
 /// What Ctrl-C types.
 const INTERRUPT: &[u8] = &[3];
@@ -99,7 +99,7 @@ impl session::Screen for Screen {
         Screen::clear(self);
     }
 
-    fn text(&self) -> String {
+    fn text(&self) -> JsString {
         Screen::text(self)
     }
 }
@@ -147,7 +147,9 @@ async fn open(
 ) {
     let kept = settings.preferences().get_untracked();
     let on = callbacks(handle, session, dialogs);
-    match Screen::open(&host, kept.font_size, kept.screen_reader, on.object()).await {
+    let opened =
+        Screen::open(&host, kept.font_size, kept.screen_reader, on.object(), History::new());
+    match opened.await {
         Ok(screen) => {
             let screen: Screen = screen.unchecked_into();
             handle.screen.set_value(Some(screen.clone()));

@@ -3,6 +3,7 @@
 //
 // The import starts while the app's own wasm is still compiling.
 
+
 const vendor = (name) => new URL(`vendor/xterm/${name}.mjs`, document.baseURI).href;
 const parts = ["xterm", "addon-fit", "addon-search", "addon-web-links", "addon-serialize", "addon-unicode11"];
 const loading = Promise.all(parts.map((name) => import(vendor(name))));
@@ -68,14 +69,15 @@ export class Screen {
    * `on` has: input(Uint8Array), resize(columns, rows), parsed(count, generation),
    * link(uri), search(), leave(), matches(index, count), copied(length), modifiersUsed().
    */
-  static async open(host, fontSize, screenReader, on) {
+  static async open(host, fontSize, screenReader, on, history) {
     const modules = await loading;
-    return new Screen(host, fontSize, screenReader, on, Object.assign({}, ...modules));
+    return new Screen(host, fontSize, screenReader, on, history, Object.assign({}, ...modules));
   }
 
-  constructor(host, fontSize, screenReader, on, xterm) {
+  constructor(host, fontSize, screenReader, on, history, xterm) {
     this.on = on;
     this.host = host;
+    this.history = history;
     this.encoder = new TextEncoder();
     this.modifiers = { ctrl: false, alt: false };
     this.parsed = new Map();
@@ -118,7 +120,10 @@ export class Screen {
     const { terminal, on } = this;
     terminal.onData((text) => this.#typed(text));
     terminal.onBinary((text) => on.input(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
-    terminal.onResize(({ cols, rows }) => on.resize(cols, rows));
+    terminal.onResize(({ cols, rows }) => {
+      this.history.forget(); // lines wrap anew
+      on.resize(cols, rows);
+    });
     this.search.onDidChangeResults(({ resultIndex, resultCount }) => on.matches(resultIndex, resultCount));
     terminal.attachCustomKeyEventHandler((event) => this.#key(event));
     // A guest may put text on the clipboard but never learn what is there: a question
@@ -230,17 +235,7 @@ export class Screen {
 
   /** Screen and scrollback as text: wrapped lines joined, trailing blanks trimmed. */
   text() {
-    const buffer = this.terminal.buffer.active;
-    const lines = [];
-    for (let index = 0; index < buffer.length; index++) {
-      const line = buffer.getLine(index);
-      const wraps = buffer.getLine(index + 1)?.isWrapped ?? false;
-      // A line that goes on keeps its blanks: they are in the middle of the text.
-      const text = line.translateToString(!wraps);
-      if (line.isWrapped && lines.length > 0) lines[lines.length - 1] += text;
-      else lines.push(text);
-    }
-    return lines.map((line) => line.trimEnd()).join("\n").trimEnd();
+    return this.history.text(this.terminal);
   }
 
   /** Screen and scrollback with colours, as a stream that draws them again. */

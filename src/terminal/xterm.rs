@@ -1,6 +1,6 @@
 //! Bindings to xterm.js, by way of the glue in `xterm.js` beside this file.
 
-use js_sys::Uint8Array;
+use js_sys::{JsString, Uint8Array};
 use wasm_bindgen::prelude::*;
 use web_sys::HtmlElement;
 
@@ -17,6 +17,7 @@ extern "C" {
         font_size: u32,
         screen_reader: bool,
         on: &JsValue,
+        history: History,
     ) -> Result<JsValue, JsValue>;
 
     /// Shows bytes of a machine and answers through `parsed` when they are parsed.
@@ -27,9 +28,9 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn clear(this: &Screen);
 
-    /// Screen and scrollback as text.
+    /// Screen and scrollback as text; a megabyte that Rust has no need to look at.
     #[wasm_bindgen(method)]
-    pub(crate) fn text(this: &Screen) -> String;
+    pub(crate) fn text(this: &Screen) -> JsString;
 
     /// Applies settings.
     #[wasm_bindgen(method)]
@@ -58,6 +59,17 @@ extern "C" {
     /// Types a key of the key bar.
     #[wasm_bindgen(method)]
     pub(crate) fn press(this: &Screen, text: &str, arrow: &str);
+}
+
+#[wasm_bindgen(module = "/src/terminal/history.js")]
+extern "C" {
+    /// Reads the terminal's text, each line once. Handed to [`Screen::open`], because
+    /// wasm-bindgen ships only the modules that Rust names.
+    pub(crate) type History;
+
+    /// Nothing read yet.
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new() -> History;
 }
 
 /// What the terminal calls, as an object with one function a name. The functions live as
