@@ -2,7 +2,7 @@
 """Writes the archives of the guest image without needing to be root.
 
   archive.py initrd ROOT.tar INIT GUEST OUT.cpio    the initial RAM disk
-  archive.py order ROOT.tar ORDER OUT.tar           the root disk's files, boot files first
+  archive.py order ROOT.tar ORDER TRIPLET OUT.tar   the root disk's files, boot files first
 
 Both are a function of their inputs alone: sorted, and stamped with SOURCE_DATE_EPOCH.
 """
@@ -78,17 +78,17 @@ def find(tar, path):
     sys.exit(f"archive.py: {path} is not in the root file system")
 
 
-def order(root, wanted, out):
+def order(root, wanted, triplet, out):
     """Directories first, then the files that a boot reads in the order given, then the rest."""
     lines = [line.strip() for line in open(wanted) if line.strip() and line[0] != "#"]
+    places = {line.replace("TRIPLET", triplet): index for index, line in enumerate(lines)}
 
     def rank(member):
         path = member.name.removeprefix("./")
         if member.isdir():
             return (0, 0, path)
-        for index, prefix in enumerate(lines):
-            if path == prefix or (prefix.endswith("*") and path.startswith(prefix[:-1])):
-                return (1, index, path)
+        if path in places:
+            return (1, places[path], path)
         return (2, 0, path)
 
     with tarfile.open(root) as source, tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as target:

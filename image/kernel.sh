@@ -4,9 +4,9 @@
 #   image/kernel.sh i386|amd64 SOURCE.tar.xz WORK OUT
 #
 # WORK is a scratch directory that may be deleted afterwards; OUT gets bzImage, config,
-# for i386 Image (a bzImage whose kernel is not compressed), for amd64 vmlinux (a stripped
-# ELF with the PVH entry note). The same source and the
-# same fragments give the same bytes: user, host and time of the build are fixed.
+# and for amd64 vmlinux (a stripped ELF with the PVH entry note). The bzImage of i386 is not
+# compressed (flatten.py). The same source and the same fragments give the same bytes: user,
+# host and time of the build are fixed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 arch=$1 source=$2 work=$3 out=$4
@@ -65,7 +65,7 @@ cp "$build/.config" "$out/config"
 if [ "$arch" = i386 ]; then
   # Decompression is done outside of the guest, where it costs nothing.
   objcopy -O binary -R .note -R .comment -S "$build/vmlinux" "$work/$arch.flat"
-  python3 "$here/flatten.py" "$build/arch/x86/boot/setup.bin" "$work/$arch.flat" "$out/Image"
+  python3 "$here/flatten.py" "$build/arch/x86/boot/setup.bin" "$work/$arch.flat" "$out/bzImage"
 else
   # The notes (PVH entry) stay; symbols and debug sections go.
   objcopy --strip-all --keep-section=.notes "$build/vmlinux" "$out/vmlinux"

@@ -85,7 +85,11 @@ done < <(dpkg-query --admindir="$meta/var/lib/dpkg" --show --showformat='${Packa
   > "$out/packages.tsv"
 
 echo "packing the $arch root disk"
-python3 "$here/archive.py" order "$work/root.tar" "$here/boot-order" "$work/ordered.tar"
+case $arch in
+  i386) triplet=i386-linux-gnu ;;
+  amd64) triplet=x86_64-linux-gnu ;;
+esac
+python3 "$here/archive.py" order "$work/root.tar" "$here/boot-order" "$triplet" "$work/ordered.tar"
 rm -f "$out/root.squashfs"
 # Uncompressed inside: chunks are compressed for the way and unpacked outside of the guest.
 mksquashfs - "$out/root.squashfs" -tar -noappend -no-progress -quiet -noI -noD -noF -noX -b 128K \

@@ -139,6 +139,7 @@ let cmdline = manifest.cmdline;
 if (args.dmesg) cmdline = cmdline.replace("quiet loglevel=4", "loglevel=8 printk.time=1 initcall_debug");
 if (args.broken) cmdline = cmdline.replace(/ root=\S+/, "") + " root=/dev/nonsense";
 cmdline = `${cmdline} ${args.append}`.trim();
+if (process.env.CMDLINE) cmdline = process.env.CMDLINE;
 
 const emulator = new V86({
   wasm_path: join(v86, "build/v86.wasm"),
@@ -403,5 +404,6 @@ try {
 }
 figures.bytes = [manifest.kernel, manifest.initrd, manifest.firmware.bios, manifest.firmware.vgabios].reduce((sum, entry) => sum + entry.size, 0);
 figures.chunks_sha = disk ? createHash("sha256").update([...disk.chunks.keys()].join()).digest("hex").slice(0, 8) : undefined;
+if (process.env.SHOW_CHUNKS) console.error([...disk.chunks.keys()].join(" "));
 console.log(JSON.stringify(figures));
 process.exit(failures.length ? 1 : 0);

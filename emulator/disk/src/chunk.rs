@@ -1,13 +1,17 @@
-//! Cutting a disk into chunks, and making bytes of a chunk again.
+//! The stored form of a chunk, and making bytes of it again.
 
-use std::io::{Read, Write};
+use std::io::Read;
+#[cfg(any(feature = "write", test))]
+use std::io::Write;
 
 use flate2::read::ZlibDecoder;
+#[cfg(any(feature = "write", test))]
 use flate2::write::ZlibEncoder;
 
 use crate::{CHUNK_SIZE, Error, hash};
 
 /// One chunk as it is to be stored.
+#[cfg(any(feature = "write", test))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// Its name.
@@ -18,23 +22,29 @@ pub struct Cut {
 
 /// Prepares one chunk for storage; `None` if it is all zeros. `bytes` is `CHUNK_SIZE` long
 /// but for the last chunk of a disk.
+#[cfg(any(feature = "write", test))]
 #[must_use]
 pub fn cut(bytes: &[u8]) -> Option<Cut> {
     if bytes.iter().all(|byte| *byte == 0) {
         return None;
     }
-    let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).expect("a vector takes every byte");
-    let stored = encoder.finish().expect("a vector takes every byte");
-    Some(Cut { id: hash(bytes), stored })
+    Some(Cut { id: hash(bytes), stored: deflate(bytes) })
 }
 
-/// The content of a chunk that was stored under `id` and is `length` bytes long.
+/// The zlib stream of some bytes, as small as it gets.
 ///
-/// # Errors
-/// If it is not a zlib stream of just that many bytes, or they have another hash.
-pub fn decode_chunk(id: &str, length: usize, stored: &[u8]) -> Result<Vec<u8>, Error> {
-    let length = length.min(CHUNK_SIZE);
+/// # Panics
+/// Never: a vector takes every byte.
+#[cfg(any(feature = "write", test))]
+#[must_use]
+pub fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("a vector takes every byte");
+    encoder.finish().expect("a vector takes every byte")
+}
+
+/// The content of a zlib stream of just so many bytes; a longer one is not read to its end.
+pub(crate) fn inflate(stored: &[u8], length: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(length);
     // One byte more than allowed is enough to see that there are too many.
     ZlibDecoder::new(stored)
@@ -44,6 +54,15 @@ pub fn decode_chunk(id: &str, length: usize, stored: &[u8]) -> Result<Vec<u8>, E
     if bytes.len() != length {
         return Err(Error::Length(length as u64, bytes.len() as u64));
     }
+    Ok(bytes)
+}
+
+/// The content of a chunk that was stored under `id` and is `length` bytes long.
+///
+/// # Errors
+/// If it is not a zlib stream of just that many bytes, or they have another hash.
+pub fn decode_chunk(id: &str, length: usize, stored: &[u8]) -> Result<Vec<u8>, Error> {
+    let bytes = inflate(stored, length.min(CHUNK_SIZE))?;
     if hash(&bytes) != id {
         return Err(Error::Hash);
     }

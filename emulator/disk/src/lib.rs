@@ -11,7 +11,9 @@
 //! kept for ever and is fetched once however many images name it. A chunk is
 //! [`CHUNK_SIZE`] bytes of the disk, hashed uncompressed, stored as a zlib stream of its
 //! own; chunks of zeros are not stored at all. It is decompressed outside of the guest, so
-//! the file system inside needs no compression of its own.
+//! the file system inside needs no compression of its own, and neither do kernel and initial
+//! RAM disk, which may be stored as zlib streams too. The feature `write` is for those who
+//! make images.
 //!
 //! What arrives from a server is untrusted: a manifest is validated as a whole before
 //! anything of it is used, and a chunk can inflate to no more than its size.
@@ -22,7 +24,9 @@
 mod chunk;
 mod manifest;
 
-pub use chunk::{Cut, cut, decode_chunk};
+pub use chunk::decode_chunk;
+#[cfg(any(feature = "write", test))]
+pub use chunk::{Cut, cut, deflate};
 pub use manifest::{Chunk, Disk, FileRef, Firmware, MANIFEST_VERSION, Manifest};
 
 use std::fmt;

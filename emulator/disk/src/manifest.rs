@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::inflate;
 use crate::{CHUNK_SIZE, Error, hash};
 
 /// The version of the manifest that this program reads and writes.
@@ -11,6 +12,12 @@ pub const MANIFEST_VERSION: u32 = 1;
 /// keeps a hostile manifest from claiming all memory.
 const DISK_LIMIT: u64 = 16 << 30;
 
+/// Longest stored chunk. Noise grows in a zlib stream, but by 5 bytes in 16 KiB at most.
+const STORED_LIMIT: u32 = CHUNK_SIZE as u32 + 4096;
+
+/// Longest command line: what a kernel for x86 takes (COMMAND_LINE_SIZE), less its final zero.
+const CMDLINE_LIMIT: usize = 2047;
+
 /// Largest file that is loaded as a whole.
 const FILE_LIMIT: u64 = 256 << 20;
 
@@ -19,10 +26,13 @@ const FILE_LIMIT: u64 = 256 << 20;
 pub struct FileRef {
     /// Path relative to the manifest's directory.
     pub path: String,
-    /// Length in bytes.
+    /// Length of the content in bytes.
     pub size: u64,
     /// BLAKE3 hash of the content, hexadecimal.
     pub blake3: String,
+    /// Length of the file, if it is a zlib stream of the content and not the content itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
 }
 
 /// Firmware of the emulated PC.
@@ -136,6 +146,23 @@ impl Manifest {
     }
 
     fn validate(&self) -> Result<(), Error> {
+        if !["i386", "amd64"].contains(&self.arch.as_str()) {
+            return Err(Error::Field("arch"));
+        }
+        if !["full", "busybox"].contains(&self.flavour.as_str()) {
+            return Err(Error::Field("flavour"));
+        }
+        if self.suites.is_empty() || self.suites.iter().any(|suite| !is_relative(suite)) {
+            return Err(Error::Field("suites"));
+        }
+        if self.cmdline.len() > CMDLINE_LIMIT
+            || !self.cmdline.bytes().all(|b| (32..127).contains(&b))
+        {
+            return Err(Error::Field("cmdline"));
+        }
+        if !(1..=4096).contains(&self.min_memory_mib) {
+            return Err(Error::Field("min_memory_mib"));
+        }
         let firmware = self.firmware.iter().flat_map(|both| [&both.bios, &both.vgabios]);
         for file in [&self.kernel, &self.initrd].into_iter().chain(firmware) {
             if !is_relative(&file.path) {
@@ -146,6 +173,9 @@ impl Manifest {
             }
             if file.size == 0 || file.size > FILE_LIMIT {
                 return Err(Error::Field("size"));
+            }
+            if file.stored.is_some_and(|stored| stored == 0 || stored > FILE_LIMIT) {
+                return Err(Error::Field("stored"));
             }
         }
         if let Some(disk) = &self.disk {
@@ -172,14 +202,42 @@ impl Disk {
         if !is_relative(&self.path) {
             return Err(Error::Field("disk.path"));
         }
-        if self.chunks.iter().flatten().any(|chunk| !is_hash(&chunk.id)) {
-            return Err(Error::Field("disk.chunks.id"));
+        for chunk in self.chunks.iter().flatten() {
+            if !is_hash(&chunk.id) {
+                return Err(Error::Field("disk.chunks.id"));
+            }
+            if chunk.stored == 0 || chunk.stored > STORED_LIMIT {
+                return Err(Error::Field("disk.chunks.stored"));
+            }
         }
         Ok(())
     }
 }
 
 impl FileRef {
+    /// Length of the file as it is stored and fetched.
+    #[must_use]
+    pub fn transfer_size(&self) -> u64 {
+        self.stored.unwrap_or(self.size)
+    }
+
+    /// The content of a file that was fetched, verified.
+    ///
+    /// # Errors
+    /// If it is not the stored form of just this content.
+    pub fn decode(&self, fetched: &[u8]) -> Result<Vec<u8>, Error> {
+        let Some(stored) = self.stored else {
+            self.verify(fetched)?;
+            return Ok(fetched.to_vec());
+        };
+        if fetched.len() as u64 != stored {
+            return Err(Error::Length(stored, fetched.len() as u64));
+        }
+        let content = inflate(fetched, self.size.min(FILE_LIMIT) as usize)?;
+        self.verify(&content)?;
+        Ok(content)
+    }
+
     /// Checks a file's content.
     ///
     /// # Errors
@@ -211,7 +269,12 @@ mod tests {
     use super::*;
 
     fn file(path: &str, content: &[u8]) -> FileRef {
-        FileRef { path: path.into(), size: content.len() as u64, blake3: hash(content) }
+        FileRef {
+            path: path.into(),
+            size: content.len() as u64,
+            blake3: hash(content),
+            stored: None,
+        }
     }
 
     fn manifest() -> Manifest {
@@ -264,11 +327,20 @@ mod tests {
     #[test]
     fn impossible_fields_are_named() {
         type Change = fn(&mut Manifest);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 13] = [
             ("path", |m| m.kernel.path = "../etc/passwd".into()),
             ("path", |m| m.initrd.path = "https://elsewhere".into()),
             ("blake3", |m| m.kernel.blake3 = "zz".into()),
             ("size", |m| m.kernel.size = u64::MAX),
+            ("stored", |m| m.kernel.stored = Some(0)),
+            ("arch", |m| m.arch = "sparc".into()),
+            ("flavour", |m| m.flavour.clear()),
+            ("suites", |m| m.suites.clear()),
+            ("cmdline", |m| m.cmdline = "a\nb".into()),
+            ("min_memory_mib", |m| m.min_memory_mib = u32::MAX),
+            ("disk.chunks.stored", |m| {
+                m.disk.as_mut().expect("disk").chunks[1].as_mut().expect("chunk").stored = u32::MAX;
+            }),
             ("disk.size", |m| m.disk.as_mut().expect("disk").size = 1 << 60),
             ("disk.chunks", |m| m.disk.as_mut().expect("disk").chunks.clear()),
         ];
@@ -277,6 +349,25 @@ mod tests {
             change(&mut bad);
             assert_eq!(Manifest::parse(&bad.seal().1), Err(Error::Field(name)));
         }
+    }
+
+    #[test]
+    fn a_compressed_file_is_decoded_within_its_size() {
+        let content = b"kernel ".repeat(5000);
+        let stored = crate::deflate(&content);
+        let whole = FileRef { stored: Some(stored.len() as u64), ..file("bzImage", &content) };
+        assert_eq!(whole.decode(&stored), Ok(content.clone()));
+        assert_eq!(whole.transfer_size(), stored.len() as u64);
+        assert!(whole.decode(&content).is_err());
+        for end in 0..stored.len() {
+            assert!(whole.decode(&stored[..end]).is_err(), "cut at {end}");
+            let cut = FileRef { stored: Some(end as u64), ..whole.clone() };
+            assert!(cut.decode(&stored[..end]).is_err(), "cut at {end}, as announced");
+        }
+        let small = FileRef { size: 100, ..whole };
+        assert_eq!(small.decode(&stored), Err(Error::Length(100, 101)));
+        assert_eq!(file("plain", b"x").decode(b"x"), Ok(b"x".to_vec()));
+        assert_eq!(file("plain", b"x").decode(b"y"), Err(Error::Hash));
     }
 
     #[test]

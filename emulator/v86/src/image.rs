@@ -47,7 +47,7 @@ pub(crate) async fn load(
 
     let kernel = manifest.kernel.clone();
     let initrd = manifest.initrd.clone();
-    let total = [&kernel, &initrd, &firmware.bios, &firmware.vgabios].map(|file| file.size);
+    let total = [&kernel, &initrd, &firmware.bios, &firmware.vgabios].map(FileRef::transfer_size);
     let total = total.iter().sum();
     let before = meter.loaded();
     let report = Rc::clone(report);
@@ -74,11 +74,8 @@ pub(crate) async fn load(
 
 async fn file(directory: &str, file: &FileRef, meter: &Rc<Meter>) -> Result<Vec<u8>, Fault> {
     let url = format!("{directory}{}", file.path);
-    fetch::verified(&url, meter, |bytes| {
-        file.verify(bytes).map_err(|error| error.to_string())?;
-        Ok(bytes.to_vec())
-    })
-    .await
+    let decode = |bytes: &[u8]| file.decode(bytes).map_err(|error| error.to_string());
+    fetch::verified(&url, meter, decode).await
 }
 
 fn unusable(url: &str, error: String) -> Fault {
