@@ -8,7 +8,8 @@ import { Faulty } from "./faulty.ts";
 const root = path.resolve(import.meta.dirname, "../..");
 
 export default async function start(): Promise<() => Promise<void>> {
-  const server = spawn(path.join(root, "target/debug/xtask"), ["serve", "--built", "--port", "0", "--no-open"], {
+  const program = process.env.VIVARIUM_XTASK ?? path.join(root, "target/debug/xtask");
+  const server = spawn(program, ["serve", "--built", "--port", "0", "--no-open"], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],
   });

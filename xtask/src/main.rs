@@ -33,6 +33,7 @@ cargo xtask <command>
                       build the guest images only; --force: from nothing
   dist [--public-url /path/] [--no-image]
                       build dist/ for any static host, and show its sizes
+  bench               measure boots, floods and guest workloads in Chromium
   setup [--no-image]  only set up; afterwards `trunk serve` works as well
 
 --no-image takes the guest image as it is, or does without: then the page has only
@@ -95,6 +96,11 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             }
             page::build(&setup(image)?, &public_url)?;
             dist::sizes()?;
+        }
+        "bench" => {
+            rest.done()?;
+            page::build(&setup(true)?, "/")?;
+            test::bench()?;
         }
         "setup" => {
             let image = !rest.flag("--no-image");

@@ -335,6 +335,20 @@ pub(crate) fn setup(quick: bool, image: impl FnOnce() -> Result<()>) -> Result<T
     Ok(tools)
 }
 
+/// `cargo xtask bench`: not a test, but in the tests' browser, on the page as built.
+pub(crate) fn bench() -> Result<()> {
+    debian::ensure("the bench", debian::BROWSER)?;
+    let mut playwright = Command::new("node");
+    playwright
+        .args(["node_modules/@playwright/test/cli.js", "test", "-c", "e2e/bench"])
+        .env("VIVARIUM_XTASK", tools::own_program()?)
+        .current_dir(root());
+    if !playwright.status()?.success() {
+        bail!("the bench could not be finished; the lines above say why");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
