@@ -10,7 +10,7 @@ test("a kernel without a root disk is a fault, not a boot", async ({ page }) => 
   await expect(alert).toContainText("panic");
   await expect(alert).toContainText("/dev/nonsense");
   // The check that the boot test itself relies on must fail here.
-  await expect(machine.expectRealKernel()).rejects.toThrow();
+  await expect(machine.expectRealKernel(5_000)).rejects.toThrow();
 });
 
 test("a guest that says nothing is called a hang", async ({ page }) => {

@@ -90,7 +90,6 @@ class Disk {
     this.byteLength = size;
     this.read = read;
     this.write = write;
-    this.first = undefined;
   }
   load() {
     this.onload?.({});
@@ -102,15 +101,13 @@ class Disk {
     this.write(offset, bytes);
     done();
   }
-  // v86 looks at the first sector, before the machine starts, for a partition table.
+  // v86 looks for a partition table in the first sector before the machine starts. Our disks
+  // have none, so it need not wait for a chunk to learn that.
   get_and_cache(offset, length, done) {
-    this.get(offset, length, (bytes) => {
-      this.first = bytes;
-      done(bytes);
-    });
+    done(new Uint8Array(length));
   }
   get_from_cache(offset, length) {
-    return offset === 0 && this.first?.length === length ? this.first : undefined;
+    return new Uint8Array(length);
   }
   get_buffer(done) {
     done(); // "not in memory as a whole"
