@@ -21,6 +21,11 @@ use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
 
 use crate::machine::{self, Due, Machine};
 
+/// Wakes of the machine within this time of a pump wait for its end. A guest that prints
+/// letter by letter would else cost a message for each, and a message costs more than the
+/// guest's work; a person does not notice 4 ms.
+const BATCH: Duration = Duration::from_millis(4);
+
 /// Makes the engine of a kind, if this worker carries it.
 pub type Factory = fn(EngineKind) -> Option<Box<dyn Engine>>;
 
@@ -41,6 +46,9 @@ struct Host {
     posted: Cell<bool>,
     /// The timer of the next pump.
     timer: Cell<Option<i32>>,
+    /// That timer ends a batch.
+    batching: Cell<bool>,
+    pumped: Cell<Instant>,
     pump: Closure<dyn FnMut()>,
 }
 
@@ -68,6 +76,8 @@ pub fn serve(factory: Factory) {
         slot: RefCell::new(Slot::Empty),
         posted: Cell::new(false),
         timer: Cell::new(None),
+        batching: Cell::new(false),
+        pumped: Cell::new(Duration::ZERO),
         pump: Closure::new(pump),
     }));
     HOST.set(Some(host));
@@ -82,7 +92,7 @@ struct Nudge;
 
 impl Wake for Nudge {
     fn wake(self: Arc<Self>) {
-        soon();
+        nudge();
     }
 }
 
@@ -188,9 +198,9 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Box<dyn Engine>, F
 fn pump() {
     let host = host();
     host.posted.set(false);
-    if let Some(timer) = host.timer.take() {
-        host.scope.clear_timeout_with_handle(timer);
-    }
+    host.batching.set(false);
+    host.pumped.set(now());
+    cancel_timer();
     let mut events = Vec::new();
     let due = match &mut *host.slot.borrow_mut() {
         Slot::Live(machine) => machine.pump(now(), &mut events),
@@ -201,6 +211,28 @@ fn pump() {
         Due::Soon => soon(),
         Due::At(at) => later(at.saturating_sub(now())),
         Due::Idle => {}
+    }
+}
+
+fn nudge() {
+    let host = host();
+    if host.posted.get() || host.batching.get() {
+        return;
+    }
+    let passed = now().saturating_sub(host.pumped.get());
+    if passed >= BATCH {
+        soon();
+    } else {
+        host.batching.set(true);
+        cancel_timer();
+        later(BATCH - passed);
+    }
+}
+
+fn cancel_timer() {
+    let host = host();
+    if let Some(timer) = host.timer.take() {
+        host.scope.clear_timeout_with_handle(timer);
     }
 }
 
