@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("emulator-protocol", &[]),
     ("emulator-wire", &[]),
     ("emulator-disk", &[]),
+    ("emulator-snapshot", &[]),
     ("emulator-engine", &["emulator-protocol"]),
     ("emulator-shell", &["emulator-engine", "emulator-protocol"]),
     ("emulator-v86", &["emulator-disk", "emulator-engine", "emulator-protocol"]),
