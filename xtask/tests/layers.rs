@@ -16,9 +16,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("emulator-wire", &[]),
     ("emulator-disk", &[]),
     ("emulator-snapshot", &[]),
-    ("emulator-engine", &["emulator-protocol"]),
-    ("emulator-shell", &["emulator-engine", "emulator-protocol"]),
-    ("emulator-v86", &["emulator-disk", "emulator-engine", "emulator-protocol"]),
+    ("emulator-engine", &["emulator-protocol", "emulator-snapshot"]),
+    ("emulator-shell", &["emulator-engine", "emulator-protocol", "emulator-snapshot"]),
+    (
+        "emulator-v86",
+        &["emulator-disk", "emulator-engine", "emulator-protocol", "emulator-snapshot"],
+    ),
     (
         "emulator-worker",
         &[

@@ -5,8 +5,8 @@
 //! blocks, starts no thread and reads no clock. What it has to say to people it says in
 //! the vocabulary of `emulator-protocol`.
 //!
-//! Deliberately absent: snapshots and network frames. Their queues and methods join the
-//! trait together with the crates that give them a meaning.
+//! Deliberately absent: network frames. Their queues join the trait together with the crate
+//! that gives them a meaning.
 #![forbid(unsafe_code)]
 
 mod queue;
@@ -19,6 +19,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use emulator_protocol::{BootRequest, Fault, Halt, Progress, Stats, TerminalSize};
+use emulator_snapshot::{Source, State};
 
 pub use queue::ByteQueue;
 
@@ -36,6 +37,28 @@ pub const CONSOLE_QUEUE: usize = 64 * 1024;
 pub struct Capabilities {
     /// Guest memory that it can be given, in MiB; `None` if it has no memory of its own.
     pub memory_mib: Option<RangeInclusive<u32>>,
+    /// The sections of its saved state, each with the newest version that it can restore;
+    /// `None` if it cannot be saved.
+    pub sections: Option<&'static [(&'static str, u16)]>,
+}
+
+/// Why a machine cannot be saved just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// It waits for something that has no place in a saved state, its disk for example. Let
+    /// it go on for some milliseconds and ask again.
+    Busy,
+    /// It cannot be saved at all; says why.
+    Never(String),
+}
+
+/// What happened to a machine while it was not running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awakening {
+    /// Time of day: since 1970.
+    pub time: Duration,
+    /// Random bytes, fresh ones.
+    pub entropy: [u8; 32],
 }
 
 /// What an engine wants after a [`Engine::poll`].
@@ -100,6 +123,28 @@ pub trait Engine {
         waker: Waker,
         report: Rc<dyn Fn(Progress)>,
     ) -> LocalFuture<'a, Result<(), Fault>>;
+
+    /// Takes a saved machine instead of starting one; the other half of [`Engine::save`].
+    /// Called once, instead of `boot`. Checks all small sections before it takes memory, and
+    /// returns when the guest can go on. Its console is not told of anything: what was on
+    /// the screen is the caller's to show.
+    fn restore<'a>(
+        &'a mut self,
+        request: &'a BootRequest,
+        waker: Waker,
+        report: Rc<dyn Fn(Progress)>,
+        source: &'a dyn Source,
+    ) -> LocalFuture<'a, Result<(), Fault>>;
+
+    /// The state of a machine that is paused.
+    ///
+    /// # Errors
+    /// [`Unready`].
+    fn save(&mut self) -> Result<State<'_>, Unready>;
+
+    /// Tells the guest what it missed: its clock is set and its random numbers are made
+    /// different from those of every other machine that was restored from the same state.
+    fn awaken(&mut self, awakening: &Awakening);
 
     /// Runs at most one slice of a few milliseconds, moving bytes through the queues.
     /// Never blocks.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::library::{LibraryRequest, Start};
 use crate::EngineKind;
 
 /// Size of the terminal in character cells.
@@ -47,6 +48,13 @@ pub struct BootRequest {
     pub terminal: TerminalSize,
     /// Absolute URL of the directory that holds the app's files, with a final slash.
     pub base: String,
+    /// The name under which the machine is saved, and found again; `None` if it is not.
+    pub machine: Option<String>,
+    /// Where it begins.
+    pub start: Start,
+    /// Whether another tab that runs this machine is to give it up; it saves it first. Else
+    /// the answer is [`crate::Event::Held`].
+    pub take_over: bool,
 }
 
 /// From the page to the worker.
@@ -75,6 +83,37 @@ pub enum Command {
     /// Try again what failed with a [`crate::Fault`] whose `retry` is true; the machine goes
     /// on where it stopped.
     Retry,
+    /// Save the machine under its name. It goes on after [`crate::Event::Captured`], which is
+    /// to be answered with [`Command::Screen`].
+    Save {
+        /// A name that keeps the snapshot until it is removed.
+        name: Option<String>,
+    },
+    /// What was on the terminal after all that came before [`crate::Event::Captured`].
+    Screen {
+        /// As escape sequences that paint it again, at most [`crate::SCREEN_LIMIT`] bytes.
+        screen: String,
+        /// The visible rows as plain text.
+        text: String,
+    },
+    /// End the machine and let others have it, after [`crate::Event::ReleaseAsked`].
+    Release,
+    /// Ask about saved machines.
+    Library {
+        /// Comes back with the answer.
+        ticket: u32,
+        /// The question.
+        request: LibraryRequest,
+    },
+    /// Take a file that [`crate::Event::Exported`] gave; answered by
+    /// [`crate::Event::Library`].
+    Import {
+        /// Comes back with the answer.
+        ticket: u32,
+        /// The file.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
     /// Panic inside the worker. For tests and demonstrations of what the page then does.
     Crash,
 }

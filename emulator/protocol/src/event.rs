@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::library::{LibraryAnswer, Snapshot};
 use crate::Fault;
 
 /// Where a machine is in its life.
@@ -33,6 +34,8 @@ pub enum Phase {
     Engine,
     /// Kernel, initial RAM disk and firmware are loading.
     Image,
+    /// The machine's memory is filled from a snapshot.
+    Restore,
     /// The firmware and the kernel's decompressor are running.
     Firmware,
     /// The kernel has said its first word or asked for its first disk block.
@@ -74,6 +77,28 @@ pub struct Stats {
     pub console: u64,
     /// Milliseconds since boot.
     pub uptime_ms: u64,
+}
+
+/// The state that a machine is about to go on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// When it was saved: milliseconds since 1970.
+    pub saved_ms: u64,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Escape sequences that paint what was on the terminal.
+    pub screen: String,
+}
+
+/// What a save came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// What was saved.
+    pub snapshot: Snapshot,
+    /// How long the guest stood still, in milliseconds.
+    pub pause_ms: f64,
+    /// From the command to the last word of the disk, in milliseconds.
+    pub took_ms: f64,
 }
 
 /// Why a guest ended by its own will.
@@ -122,4 +147,40 @@ pub enum Event {
     },
     /// Something went wrong that ended the machine.
     Fault(Fault),
+    /// The machine is about to go on from a saved state: this is what was on its screen.
+    Resumes(Resumption),
+    /// Another tab runs this machine, so it was not booted.
+    Held,
+    /// Another tab wants this machine: save it, then say [`crate::Command::Release`].
+    ReleaseAsked,
+    /// The machine's state is held for saving, and the machine goes on. Everything that it
+    /// has printed until then was posted before.
+    Captured,
+    /// A save has come further.
+    Saving {
+        /// Chunks looked at.
+        done: u32,
+        /// Chunks in all.
+        total: u32,
+    },
+    /// The machine is saved, and safe from a crash.
+    Saved(Saved),
+    /// The machine could not be saved. What was saved before is as it was, and the machine
+    /// goes on.
+    SaveFailed(Fault),
+    /// The answer to a request about saved machines.
+    Library {
+        /// That of the request.
+        ticket: u32,
+        /// The answer.
+        answer: LibraryAnswer,
+    },
+    /// A snapshot as one file.
+    Exported {
+        /// That of the request.
+        ticket: u32,
+        /// The file.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
 }

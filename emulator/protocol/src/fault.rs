@@ -12,6 +12,8 @@ pub enum Party {
     Host,
     /// The files that the machine starts from, or the server that keeps them.
     Image,
+    /// A saved machine, or the file that it came in.
+    Snapshot,
 }
 
 /// The kinds of fault that callers may want to tell apart.
@@ -36,6 +38,18 @@ pub enum FaultKind {
     EngineCrash,
     /// Page and worker speak different versions.
     VersionMismatch,
+    /// A snapshot, or a part of it, is not what its hash says, or is not there.
+    SnapshotDamaged,
+    /// A snapshot is whole, but of another engine, another image, or a newer version.
+    SnapshotRefused,
+    /// The browser has no room for what is to be saved.
+    StorageFull,
+    /// The browser does not let this site keep anything.
+    StorageUnavailable,
+    /// The machine was taken over by another tab.
+    TakenOver,
+    /// Something is under way that has to end first.
+    Busy,
 }
 
 /// One fault, told.

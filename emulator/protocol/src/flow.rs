@@ -24,3 +24,7 @@ pub const INPUT_WINDOW: u64 = 64 * 1024;
 
 /// How often a running worker reports [`crate::Stats`], which is also its sign of life.
 pub const STATS_INTERVAL_MS: u32 = 1000;
+
+/// Longest text that paints a terminal again, in bytes of UTF-8. 1,000 full lines of a wide
+/// terminal in plain colours are about a fifth of it.
+pub const SCREEN_LIMIT: usize = 1 << 20;

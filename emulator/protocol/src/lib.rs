@@ -14,29 +14,36 @@
 //!    │ ◀── Event::Progress … Event::State ─── │
 //!    │ ◀── Event::Console ─── Acknowledge ──▶ │   credit in both directions
 //!    │ ─── Command::Console ── Accepted ◀──── │
+//!    │ ─── Command::Save ── Captured ◀─────── │   the guest goes on
+//!    │ ─── Command::Screen ── Saved ◀──────── │   safe from a crash
 //! ```
 //!
 //! A worker boots at most one machine. A reset, or another engine, is a new worker: all
-//! memory of the old machine is gone with it.
+//! memory of the old machine is gone with it. A worker without a machine answers
+//! [`LibraryRequest`]s: about the machines that are saved.
 #![forbid(unsafe_code)]
 
 mod command;
 mod event;
 mod fault;
 mod flow;
+mod library;
 
 pub use command::{BootRequest, Command, Flavour, TerminalSize};
-pub use event::{Event, Halt, MachineState, Phase, Progress, Stats};
+pub use event::{Event, Halt, MachineState, Phase, Progress, Resumption, Saved, Stats};
 pub use fault::{Fault, FaultKind, Party};
 pub use flow::{
-    CONSOLE_HIGH_WATER, CONSOLE_LOW_WATER, CONSOLE_MESSAGE, INPUT_WINDOW, STATS_INTERVAL_MS,
+    CONSOLE_HIGH_WATER, CONSOLE_LOW_WATER, CONSOLE_MESSAGE, INPUT_WINDOW, SCREEN_LIMIT,
+    STATS_INTERVAL_MS,
 };
+
+pub use library::{LibraryAnswer, LibraryRequest, Snapshot, Start, Usage};
 
 use serde::{Deserialize, Serialize};
 
 /// Version of this vocabulary. Raised when a message changes its shape or its meaning;
 /// a page and a worker of different versions refuse each other in words.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Which guest computer stands behind the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +77,9 @@ mod tests {
             cmdline: "root=/dev/nonsense".into(),
             terminal: TerminalSize { columns: 132, rows: 43 },
             base: "https://example.org/vivarium/".into(),
+            machine: Some("main".into()),
+            start: Start::Snapshot("0".repeat(64)),
+            take_over: true,
         };
         for command in [
             Command::Boot(boot),
@@ -80,6 +90,11 @@ mod tests {
             Command::Resume,
             Command::Retry,
             Command::Crash,
+            Command::Save { name: Some("n".into()) },
+            Command::Screen { screen: "\u{1b}[1m# ".into(), text: "# ".into() },
+            Command::Release,
+            Command::Library { ticket: 1, request: LibraryRequest::List },
+            Command::Import { ticket: 2, bytes: vec![1, 2] },
         ] {
             round_trip(&command);
         }
@@ -99,6 +114,13 @@ mod tests {
                 ..Stats::default()
             }),
             Event::Halted { reason: Halt::Reboot },
+            Event::Resumes(Resumption { saved_ms: 5, name: None, screen: "# ".into() }),
+            Event::Held,
+            Event::ReleaseAsked,
+            Event::Captured,
+            Event::Saving { done: 1, total: 2 },
+            Event::Library { ticket: 1, answer: LibraryAnswer::Done },
+            Event::Exported { ticket: 1, bytes: vec![1] },
             Event::Fault(Fault {
                 kind: FaultKind::KernelPanic,
                 party: Party::Guest,

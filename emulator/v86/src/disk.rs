@@ -15,6 +15,7 @@ use js_sys::{Function, Uint8Array};
 use wasm_bindgen::JsValue;
 
 use crate::fetch::{self, Meter};
+use crate::saving;
 
 /// Chunks that are kept decoded, 16 MiB. The guest has a page cache of its own, so this
 /// only needs to cover neighbouring reads.
@@ -89,6 +90,31 @@ impl Chunked {
         let (sectors, _) = bytes.as_chunks::<SECTOR>();
         let numbered = (first..).zip(sectors.iter().copied());
         self.0.borrow_mut().written.extend(numbered);
+    }
+
+    /// What the guest wrote: for each sector its number in 8 bytes, little endian, and its
+    /// content, in order.
+    pub(crate) fn written(&self) -> Vec<u8> {
+        let state = self.0.borrow();
+        let mut sectors: Vec<_> = state.written.iter().collect();
+        sectors.sort_unstable_by_key(|(number, _)| **number);
+        sectors.iter().flat_map(|(number, bytes)| number.to_le_bytes().into_iter().chain(**bytes)).collect()
+    }
+
+    /// Takes what [`Chunked::written`] gave.
+    pub(crate) fn set_written(&self, bytes: &[u8]) -> Result<(), Fault> {
+        let (records, rest) = bytes.as_chunks::<{ 8 + SECTOR }>();
+        if !rest.is_empty() {
+            return Err(saving::refused("Its disk ends within a sector.".into()));
+        }
+        self.0.borrow_mut().written = records
+            .iter()
+            .filter_map(|record| {
+                let (number, sector) = record.split_first_chunk::<8>()?;
+                Some((u64::from_le_bytes(*number), sector.try_into().ok()?))
+            })
+            .collect();
+        Ok(())
     }
 
     /// What stopped the disk, once.

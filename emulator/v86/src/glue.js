@@ -7,11 +7,14 @@
 //   emulator.v86.{run, stop, do_tick}           the run loop
 //   emulator.v86.cpu.reboot_internal            the reset line
 //   emulator.v86.cpu.{instruction_counter, cr}  counters and control registers
-//   emulator.v86.cpu.devices.virtio_console.virtio.queues[0].has_request()
+//   emulator.v86.cpu.devices.virtio_console.virtio.queues[n].has_request()
+//   emulator.v86.{save_state, restore_state}    device state
+//   emulator.v86.cpu.{mem8, memory_size, zero_memory, pack_memory, unpack_memory}  memory
 
 const TRIES = 3; // a flaky network gets this many before a person is asked
 const BACKOFF_MS = 300; // doubled after each try
 const CONSOLE_BUFFER = 4096; // the guest's driver posts console buffers of one page
+const AGENT_PORT = 1; // of the virtio console: image/agent/agent.c reads /dev/hvc1
 const PAGING = 1 << 31; // CR0.PG
 
 /** Loads the code of v86, and compiles it while it arrives. */
@@ -90,12 +93,17 @@ class Disk {
     this.byteLength = size;
     this.read = read;
     this.write = write;
+    this.pending = 0; // reads that the guest waits for
   }
   load() {
     this.onload?.({});
   }
   get(offset, length, done) {
-    this.read(offset, length, done);
+    this.pending += 1;
+    this.read(offset, length, (bytes) => {
+      this.pending -= 1;
+      done(bytes);
+    });
   }
   set(offset, bytes, done) {
     this.write(offset, bytes);
@@ -119,19 +127,24 @@ class Disk {
 }
 
 export class Machine {
-  /** Makes a machine that stands at its reset vector. */
+  /**
+   * Makes a machine that stands at its reset vector. One that is about to be restored needs
+   * no files to start from.
+   */
   static async create(code, options, hooks) {
     const machine = new Machine();
+    const file = (bytes) => bytes && { buffer: bytes.buffer };
+    if (options.diskSize) machine.disk = new Disk(options.diskSize, hooks.read, hooks.write);
     const emulator = new code.V86({
       wasm_fn: async (imports) => (await WebAssembly.instantiate(code.wasm, imports)).exports,
       memory_size: options.memory,
       vga_memory_size: options.vgaMemory,
-      bios: { buffer: options.bios.buffer },
-      vga_bios: { buffer: options.vgaBios.buffer },
-      bzimage: { buffer: options.kernel.buffer },
-      initrd: { buffer: options.initrd.buffer },
+      bios: file(options.bios),
+      vga_bios: file(options.vgaBios),
+      bzimage: file(options.kernel),
+      initrd: file(options.initrd),
       cmdline: options.cmdline,
-      hda: options.diskSize ? new Disk(options.diskSize, hooks.read, hooks.write) : undefined,
+      hda: machine.disk,
       virtio_console: true,
       fastboot: true,
       autostart: false,
@@ -142,6 +155,7 @@ export class Machine {
     machine.emulator = emulator;
     await new Promise((loaded) => emulator.add_listener("emulator-loaded", loaded));
     emulator.add_listener("virtio-console0-output-bytes", hooks.console);
+    emulator.add_listener(`virtio-console${AGENT_PORT}-output-bytes`, hooks.agent);
     emulator.add_listener("serial0-output-byte", hooks.serial);
     emulator.add_listener("cpu-event-halt", hooks.halted);
     machine.guard(hooks);
@@ -188,6 +202,44 @@ export class Machine {
     // specification (virtio 1.2, 5.3.6.2) has the columns first, and so does the kernel
     // since it was corrected in 6.12.y; so they are handed over the other way round.
     this.emulator.bus.send("virtio-console0-resize", [rows, columns]);
+  }
+  /** Hands the guest's agent a frame; false if it has no buffer posted for it. */
+  tell(bytes) {
+    const queue = this.emulator.v86.cpu.devices.virtio_console.virtio.queues[2 * AGENT_PORT + 2];
+    if (!queue.is_configured() || !queue.has_request()) return false;
+    this.emulator.bus.send(`virtio-console${AGENT_PORT}-input-bytes`, bytes);
+    return true;
+  }
+  /** Whether the guest waits for its disk: such a read has no place in a saved state. */
+  busy() {
+    return (this.disk?.pending ?? 0) > 0;
+  }
+  /** The guest's memory, as it is: valid until the machine runs again. */
+  memory() {
+    return this.emulator.v86.cpu.mem8;
+  }
+  /** State of processor and devices in v86's own format, without the guest's memory. */
+  save() {
+    const { cpu } = this.emulator.v86;
+    cpu.pack_memory = () => ({
+      packed_memory: new Uint8Array(0),
+      bitmap: { get_buffer: () => new ArrayBuffer(0) },
+    });
+    try {
+      return new Uint8Array(this.emulator.v86.save_state());
+    } finally {
+      delete cpu.pack_memory;
+    }
+  }
+  /** Takes such a state; the memory is the caller's to fill, and zeros until then. */
+  restore(state) {
+    const { cpu } = this.emulator.v86;
+    cpu.unpack_memory = () => cpu.zero_memory(0, cpu.memory_size[0]);
+    try {
+      this.emulator.v86.restore_state(state.buffer);
+    } finally {
+      delete cpu.unpack_memory;
+    }
   }
   /** Instructions since the start, modulo 2^32. */
   instructions() {

@@ -46,6 +46,21 @@ extern "C" {
     pub(crate) fn resize(this: &Machine, columns: u16, rows: u16);
 
     #[wasm_bindgen(method)]
+    pub(crate) fn tell(this: &Machine, bytes: Uint8Array) -> bool;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn busy(this: &Machine) -> bool;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn memory(this: &Machine) -> Uint8Array;
+
+    #[wasm_bindgen(method, catch)]
+    pub(crate) fn save(this: &Machine) -> Result<Uint8Array, JsValue>;
+
+    #[wasm_bindgen(method, catch)]
+    pub(crate) fn restore(this: &Machine, state: Uint8Array) -> Result<(), JsValue>;
+
+    #[wasm_bindgen(method)]
     pub(crate) fn instructions(this: &Machine) -> u32;
 
     #[wasm_bindgen(method)]

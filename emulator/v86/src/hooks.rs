@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
+use emulator_disk::Manifest;
 use emulator_engine::ByteQueue;
 use emulator_protocol::BootRequest;
 use js_sys::{Function, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::disk::Chunked;
-use crate::image::Image;
+use crate::image::Files;
 use crate::watch::{Log, Sign};
 
 /// Notes of one machine; clones are the same notes.
@@ -29,6 +30,7 @@ struct Notes {
     logged: Cell<bool>,
     reset: Cell<bool>,
     halted: Cell<bool>,
+    awake: Cell<bool>,
     crash: RefCell<Option<String>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -75,6 +77,11 @@ impl Signals {
         self.0.halted.get()
     }
 
+    /// Whether the guest's agent has said a word since the last call.
+    pub(crate) fn take_awake(&self) -> bool {
+        self.0.awake.replace(false)
+    }
+
     pub(crate) fn crash(&self) -> Option<String> {
         self.0.crash.take()
     }
@@ -93,6 +100,15 @@ impl Signals {
             "console",
             closure1(move |bytes| {
                 notes.console.borrow_mut().extend(bytes.unchecked_into::<Uint8Array>().to_vec());
+                notes.wake();
+            }),
+        );
+        let notes = Rc::clone(&self.0);
+        set(
+            &hooks,
+            "agent",
+            closure1(move |_| {
+                notes.awake.set(true);
                 notes.wake();
             }),
         );
@@ -152,23 +168,31 @@ impl Signals {
     }
 }
 
-/// The options that `glue.js` hands to v86.
-pub(crate) fn options(request: &BootRequest, image: &Image, vga_memory: u32) -> Object {
+/// The options that `glue.js` hands to v86. A machine that is about to be restored has its
+/// files in its memory already.
+pub(crate) fn options(
+    request: &BootRequest,
+    manifest: &Manifest,
+    files: Option<&Files>,
+    vga_memory: u32,
+) -> Object {
     let options = Object::new();
-    let cmdline = format!("{} {}", image.manifest.cmdline, request.cmdline);
+    let cmdline = format!("{} {}", manifest.cmdline, request.cmdline);
     set(&options, "cmdline", cmdline.trim().into());
     set(&options, "memory", (request.memory_mib << 20).into());
     set(&options, "vgaMemory", vga_memory.into());
-    let files = [
-        ("kernel", &image.kernel),
-        ("initrd", &image.initrd),
-        ("bios", &image.bios),
-        ("vgaBios", &image.vgabios),
-    ];
-    for (name, bytes) in files {
+    let files = files.map(|files| {
+        [
+            ("kernel", &files.kernel),
+            ("initrd", &files.initrd),
+            ("bios", &files.bios),
+            ("vgaBios", &files.vgabios),
+        ]
+    });
+    for (name, bytes) in files.into_iter().flatten() {
         set(&options, name, Uint8Array::from(&bytes[..]).into());
     }
-    let size = image.manifest.disk.as_ref().map_or(0.0, |disk| disk.size as f64);
+    let size = manifest.disk.as_ref().map_or(0.0, |disk| disk.size as f64);
     set(&options, "diskSize", size.into());
     options
 }

@@ -10,26 +10,26 @@ use crate::fetch::{self, Meter};
 /// Directory of the images, relative to the app's.
 const DIRECTORY: &str = "image/i386/";
 
-/// Everything that is in memory before the first instruction.
+/// An image, known but not loaded.
 pub(crate) struct Image {
     pub(crate) manifest: Manifest,
     /// URL of the manifest's directory, with a final slash.
     pub(crate) directory: String,
+}
+
+/// Everything that is in memory before the first instruction.
+pub(crate) struct Files {
     pub(crate) kernel: Vec<u8>,
     pub(crate) initrd: Vec<u8>,
     pub(crate) bios: Vec<u8>,
     pub(crate) vgabios: Vec<u8>,
 }
 
-/// Loads and verifies an image, all files at the same time.
+/// Looks up which image a request means.
 ///
 /// # Errors
-/// When a file cannot be had, is damaged, or the image is not one for this engine.
-pub(crate) async fn load(
-    request: &BootRequest,
-    meter: &Rc<Meter>,
-    report: &Rc<dyn Fn(Progress)>,
-) -> Result<Image, Fault> {
+/// When the manifest cannot be had, is damaged, or is not one for this machine.
+pub(crate) async fn find(request: &BootRequest, meter: &Rc<Meter>) -> Result<Image, Fault> {
     let directory = format!("{}{DIRECTORY}", request.base);
     let name = match request.flavour {
         Flavour::Full => "full.json",
@@ -38,16 +38,27 @@ pub(crate) async fn load(
     let url = format!("{directory}{name}");
     let text = fetch::current(&url, meter).await?;
     let manifest = Manifest::parse(&text).map_err(|error| unusable(&url, error.to_string()))?;
-    let Some(firmware) = manifest.firmware.clone() else {
-        return Err(unusable(&url, "it has no firmware".into()));
-    };
     if request.memory_mib < manifest.min_memory_mib {
         return Err(too_small(manifest.min_memory_mib));
     }
+    Ok(Image { manifest, directory })
+}
 
-    let kernel = manifest.kernel.clone();
-    let initrd = manifest.initrd.clone();
-    let total = [&kernel, &initrd, &firmware.bios, &firmware.vgabios].map(FileRef::transfer_size);
+/// Loads and verifies an image, all files at the same time.
+///
+/// # Errors
+/// When a file cannot be had, is damaged, or the image is not one for this engine.
+pub(crate) async fn load(
+    image: &Image,
+    meter: &Rc<Meter>,
+    report: &Rc<dyn Fn(Progress)>,
+) -> Result<Files, Fault> {
+    let Image { manifest, directory } = image;
+    let Some(firmware) = &manifest.firmware else {
+        return Err(unusable(directory, "the image has no firmware".into()));
+    };
+    let Manifest { kernel, initrd, .. } = manifest;
+    let total = [kernel, initrd, &firmware.bios, &firmware.vgabios].map(FileRef::transfer_size);
     let total = total.iter().sum();
     let before = meter.loaded();
     let report = Rc::clone(report);
@@ -56,20 +67,13 @@ pub(crate) async fn load(
         report(Progress { phase: Phase::Image, loaded, total: Some(total) });
     })));
     let (kernel, initrd, bios, vgabios) = futures_util::join!(
-        file(&directory, &kernel, meter),
-        file(&directory, &initrd, meter),
-        file(&directory, &firmware.bios, meter),
-        file(&directory, &firmware.vgabios, meter),
+        file(directory, kernel, meter),
+        file(directory, initrd, meter),
+        file(directory, &firmware.bios, meter),
+        file(directory, &firmware.vgabios, meter),
     );
     meter.watch(None);
-    Ok(Image {
-        manifest,
-        directory,
-        kernel: kernel?,
-        initrd: initrd?,
-        bios: bios?,
-        vgabios: vgabios?,
-    })
+    Ok(Files { kernel: kernel?, initrd: initrd?, bios: bios?, vgabios: vgabios? })
 }
 
 async fn file(directory: &str, file: &FileRef, meter: &Rc<Meter>) -> Result<Vec<u8>, Fault> {

@@ -17,22 +17,28 @@ mod fetch;
 mod glue;
 mod hooks;
 mod image;
+mod saving;
 mod watch;
 
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use emulator_engine::{Capabilities, Engine, GuestIo, Instant, LocalFuture, Next};
+use emulator_engine::{
+    Awakening, Capabilities, Engine, GuestIo, Instant, LocalFuture, Next, Unready,
+};
 use emulator_protocol::{
     BootRequest, Fault, FaultKind, Halt, Party, Phase, Progress, Stats, TerminalSize,
 };
+use emulator_snapshot::{Source, State};
 use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
 
 use crate::disk::Chunked;
 use crate::fetch::Meter;
 use crate::glue::Machine;
 use crate::hooks::Signals;
+use crate::image::{Files, Image};
 use crate::watch::Sign;
 
 /// Console output that may wait before the guest is stopped.
@@ -81,6 +87,12 @@ pub struct V86 {
     silence: Duration,
     panicked: Option<(Instant, String)>,
     counter: Counter,
+    /// Digest of the image, once it is known.
+    image: [u8; 32],
+    /// The guest went on from a saved state, and nobody was told yet.
+    restored: bool,
+    /// A frame for the guest's agent that it has had no buffer for.
+    frame: Option<Vec<u8>>,
 }
 
 /// Widens v86's counter of 32 bits, which wraps within a minute.
@@ -112,27 +124,77 @@ impl V86 {
     ) -> Result<(), Fault> {
         report(Progress { phase: Phase::Engine, loaded: 0, total: None });
         let code = glue::load(&request.base);
-        let image = image::load(request, &self.meter, &report);
+        let files = async {
+            let image = image::find(request, &self.meter).await?;
+            let files = image::load(&image, &self.meter, &report).await?;
+            Ok((image, files))
+        };
+        let (code, files) = futures_util::join!(code, files);
+        let (image, files) = files?;
+        let machine = self.assemble(code, request, &image, Some(&files), waker).await?;
+        machine.resize(request.terminal.columns, request.terminal.rows);
+        machine.run();
+        self.machine = Some(machine);
+        Ok(())
+    }
+
+    async fn take(
+        &mut self,
+        request: &BootRequest,
+        waker: Waker,
+        report: Rc<dyn Fn(Progress)>,
+        source: &dyn Source,
+    ) -> Result<(), Fault> {
+        report(Progress { phase: Phase::Engine, loaded: 0, total: None });
+        let code = glue::load(&request.base);
+        let image = image::find(request, &self.meter);
         let (code, image) = futures_util::join!(code, image);
         let image = image?;
+        saving::check(source.manifest(), &image.manifest, request)?;
+        let devices = saving::gather(source, saving::DEVICES).await?;
+        let sectors = saving::gather(source, saving::SECTORS).await?;
+        let machine = self.assemble(code, request, &image, None, waker).await?;
+        if let Some(disk) = &self.disk {
+            disk.set_written(&sectors)?;
+        }
+        let state = machine.restore(Uint8Array::from(&devices[..]));
+        state.map_err(|error| saving::refused(fetch::message(&error)))?;
+        saving::fill(&machine, source, &report).await?;
+        machine.resize(request.terminal.columns, request.terminal.rows);
+        machine.run();
+        self.machine = Some(machine);
+        self.restored = true;
+        Ok(())
+    }
+
+    /// Puts a machine together; it stands at its reset vector.
+    async fn assemble(
+        &mut self,
+        code: Result<JsValue, JsValue>,
+        request: &BootRequest,
+        image: &Image,
+        files: Option<&Files>,
+        waker: Waker,
+    ) -> Result<Machine, Fault> {
         let code = code.map_err(|error| broken(fetch::message(&error)))?;
         self.memory_mib = request.memory_mib;
         self.terminal = request.terminal;
+        self.image = saving::digest(&image.manifest);
         self.signals.listen(waker.clone());
         self.disk = image.manifest.disk.clone().map(|layout| {
             let base = format!("{}{}/", image.directory, layout.path);
             Chunked::new(layout, base, Rc::clone(&self.meter), waker)
         });
-        let options = hooks::options(request, &image, VGA_MEMORY);
+        let options = hooks::options(request, &image.manifest, files, VGA_MEMORY);
         let hooks = self.signals.hooks(self.disk.as_ref());
         let machine = Machine::create(&code, &options, &hooks).await;
-        let machine: Machine = wasm_bindgen::JsCast::unchecked_into(
-            machine.map_err(|error| broken(fetch::message(&error)))?,
-        );
-        machine.resize(request.terminal.columns, request.terminal.rows);
-        machine.run();
-        self.machine = Some(machine);
-        Ok(())
+        Ok(machine.map_err(|error| broken(fetch::message(&error)))?.unchecked_into())
+    }
+
+    /// Hands the agent what waits for it.
+    fn move_frame(&mut self) {
+        let Some(machine) = &self.machine else { return };
+        self.frame = self.frame.take().filter(|frame| !machine.tell(Uint8Array::from(&frame[..])));
     }
 
     /// Tells that the boot has come to a phase, once and never backwards.
@@ -252,7 +314,7 @@ impl V86 {
 impl Engine for V86 {
     fn capabilities(&self) -> Capabilities {
         // v86 puts the initial RAM disk at 64 MiB, and addresses less than 2 GiB.
-        Capabilities { memory_mib: Some(128..=1024) }
+        Capabilities { memory_mib: Some(128..=1024), sections: Some(saving::SECTIONS) }
     }
 
     fn boot<'a>(
@@ -264,10 +326,38 @@ impl Engine for V86 {
         Box::pin(self.start(request, waker, report))
     }
 
+    fn restore<'a>(
+        &'a mut self,
+        request: &'a BootRequest,
+        waker: Waker,
+        report: Rc<dyn Fn(Progress)>,
+        source: &'a dyn Source,
+    ) -> LocalFuture<'a, Result<(), Fault>> {
+        Box::pin(self.take(request, waker, report, source))
+    }
+
+    fn save(&mut self) -> Result<State<'_>, Unready> {
+        let machine = self.machine.as_ref().ok_or(Unready::Busy)?;
+        if self.phase < Some(Phase::Shell) || self.frame.is_some() {
+            return Err(Unready::Busy);
+        }
+        saving::state(machine, self.disk.as_ref(), self.image)
+    }
+
+    fn awaken(&mut self, awakening: &Awakening) {
+        self.frame = Some(saving::frame(awakening));
+        self.move_frame();
+    }
+
     fn poll(&mut self, now: Instant, io: &mut GuestIo) -> Next {
+        if std::mem::take(&mut self.restored) {
+            self.reach(Phase::Shell, io);
+            io.ready = true;
+        }
         if self.phase.is_none() {
             self.reach(Phase::Firmware, io);
         }
+        self.move_frame();
         self.move_output(io);
         let panic = self.read_log(now, io);
         self.move_input(io);
@@ -283,7 +373,7 @@ impl Engine for V86 {
             self.signals.drain_console(&mut io.output);
             return next;
         }
-        if !io.input.is_empty() && io.ready {
+        if self.frame.is_some() || !io.input.is_empty() && io.ready {
             Next::Sleep(now + INPUT_LOOK)
         } else if !io.ready || self.panicked.is_some() {
             Next::Sleep(now + BOOT_LOOK)
