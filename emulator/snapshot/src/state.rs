@@ -17,8 +17,8 @@ use crate::{CHUNK_SIZE, Error};
 /// A machine that stands still, ready to be written down. May borrow the engine's memory.
 #[derive(Debug)]
 pub struct State<'a> {
-    /// Whose state it is.
-    pub origin: Origin,
+    /// Version of the engine's state as a whole.
+    pub version: u32,
     /// Its parts, in any order.
     pub sections: Vec<Section<'a>>,
 }
