@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::library::{LibraryRequest, Start};
 use crate::EngineKind;
+use crate::library::{LibraryRequest, Start};
 
 /// Size of the terminal in character cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

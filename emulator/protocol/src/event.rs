@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::library::{LibraryAnswer, Snapshot};
 use crate::Fault;
+use crate::library::{LibraryAnswer, Snapshot};
 
 /// Where a machine is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -11,14 +11,14 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::chunk::{Chunk, pack};
-use crate::manifest::{Content, Manifest, chunk_count, chunk_length};
+use crate::manifest::{Content, Manifest, Origin, chunk_count, chunk_length};
 use crate::{CHUNK_SIZE, Error};
 
 /// A machine that stands still, ready to be written down. May borrow the engine's memory.
 #[derive(Debug)]
 pub struct State<'a> {
-    /// Version of the engine's state as a whole.
-    pub version: u32,
+    /// Whose state it is.
+    pub origin: Origin,
     /// Its parts, in any order.
     pub sections: Vec<Section<'a>>,
 }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::chunk::unpack;
     use crate::error::flawed;
-    use crate::manifest::{Entry, Origin};
+    use crate::manifest::Entry;
     use crate::{Flaw, Id};
 
     /// Snapshots kept in memory: one is enough.
@@ -187,8 +187,7 @@ mod tests {
             };
             entries.push(Entry { name: name.to_owned(), version, content });
         }
-        let origin = Origin { engine: "test".into(), state: state.version, image: [0; 32], ram: 0 };
-        Kept { manifest: Manifest::new(origin, entries).expect("valid"), chunks: kept }
+        Kept { manifest: Manifest::new(state.origin, entries).expect("valid"), chunks: kept }
     }
 
     fn now<T>(future: impl Future<Output = T>) -> T {
@@ -217,8 +216,9 @@ mod tests {
         memory[3 * CHUNK_SIZE + 5] = 1;
         memory[4 * CHUNK_SIZE + 999] = 2;
         let section = |name, version, body| Section { name, version, body };
+        let origin = Origin { engine: "test".into(), state: 9, image: [0; 32], ram: 0 };
         let mut kept = save(State {
-            version: 9,
+            origin,
             sections: vec![
                 section("ram", 1, Body::Paged(Box::new(&memory[..]))),
                 section("cpu", 3, Body::Inline(vec![1, 2, 3])),

@@ -98,7 +98,10 @@ impl Chunked {
         let state = self.0.borrow();
         let mut sectors: Vec<_> = state.written.iter().collect();
         sectors.sort_unstable_by_key(|(number, _)| **number);
-        sectors.iter().flat_map(|(number, bytes)| number.to_le_bytes().into_iter().chain(**bytes)).collect()
+        sectors
+            .iter()
+            .flat_map(|(number, bytes)| number.to_le_bytes().into_iter().chain(**bytes))
+            .collect()
     }
 
     /// Takes what [`Chunked::written`] gave.
