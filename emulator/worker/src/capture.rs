@@ -1,0 +1,199 @@
+//! A machine's state, held while the machine goes on.
+//!
+//! The guest stands still while its memory is looked at, so that is done at the speed of
+//! memory: of each chunk only a fingerprint is taken, and a copy if that is not the one of
+//! the last save. Names, compression and storage come later, while the guest runs.
+//!
+//! A fingerprint is 128 bits of XXH3. It is compared with that of the same chunk of the same
+//! machine a moment ago, never with a stranger's: a guest that wanted two of them to be the
+//! same could only spoil its own snapshot.
+
+use std::collections::BTreeMap;
+
+use emulator_snapshot::chunk::is_zero;
+use emulator_snapshot::manifest::{Content, Entry};
+use emulator_snapshot::state::{Body, Pages, State};
+use emulator_snapshot::{CHUNK_SIZE, Id, Origin};
+use twox_hash::XxHash3_128;
+
+/// What was saved last, so that it need not be saved again: for each section the fingerprint
+/// and the name of each chunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memo(BTreeMap<&'static str, Vec<Option<(u128, Id)>>>);
+
+/// One chunk of a held state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Zero,
+    /// It has a name: that of the last save, or one that it got since.
+    Named(u128, Id),
+    /// Changed: a copy.
+    Fresh(u128, Vec<u8>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Held {
+    Inline(Vec<u8>),
+    Paged { size: u64, pieces: Vec<Piece> },
+}
+
+/// A held state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capture {
+    origin: Origin,
+    sections: Vec<(&'static str, u16, Held)>,
+}
+
+impl Capture {
+    /// Takes hold of a state. The guest may go on afterwards.
+    #[must_use]
+    pub fn take(state: State<'_>, memo: &Memo) -> Self {
+        let sections = state.sections.into_iter().map(|section| {
+            let held = match section.body {
+                Body::Inline(bytes) => Held::Inline(bytes),
+                Body::Paged(pages) => {
+                    let known = memo.0.get(section.name).map_or(&[][..], Vec::as_slice);
+                    Held::Paged { size: pages.size(), pieces: look(&*pages, known) }
+                }
+            };
+            (section.name, section.version, held)
+        });
+        Self { origin: state.origin, sections: sections.collect() }
+    }
+
+    /// Whose state it is.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// How many chunks have no name yet.
+    #[must_use]
+    pub fn unnamed(&self) -> usize {
+        let pieces = self.pieces();
+        pieces.filter(|piece| matches!(piece, Piece::Fresh(..))).count()
+    }
+
+    /// Names the next chunk that has none, and hands it over; `None` if all have one.
+    pub fn name_next(&mut self) -> Option<(Id, Vec<u8>)> {
+        let paged = self.sections.iter_mut().filter_map(|(_, _, held)| match held {
+            Held::Paged { pieces, .. } => Some(pieces),
+            Held::Inline(_) => None,
+        });
+        let piece = paged.flatten().find(|piece| matches!(piece, Piece::Fresh(..)))?;
+        let Piece::Fresh(fingerprint, bytes) = piece else { return None };
+        let (fingerprint, bytes) = (*fingerprint, std::mem::take(bytes));
+        let id = Id::of(&bytes);
+        *piece = Piece::Named(fingerprint, id);
+        Some((id, bytes))
+    }
+
+    /// The sections for a manifest, and what the next save need not look at again.
+    ///
+    /// # Panics
+    /// If a chunk has no name.
+    #[must_use]
+    pub fn finish(self) -> (Origin, Vec<Entry>, Memo) {
+        let mut memo = Memo::default();
+        let mut entries = Vec::with_capacity(self.sections.len());
+        for (name, version, held) in self.sections {
+            let content = match held {
+                Held::Inline(bytes) => Content::Inline(bytes),
+                Held::Paged { size, pieces } => {
+                    let named: Vec<_> = pieces.iter().map(Piece::named).collect();
+                    let chunks = named.iter().map(|named| named.map(|(_, id)| id)).collect();
+                    memo.0.insert(name, named);
+                    Content::Chunked { size, chunks }
+                }
+            };
+            entries.push(Entry { name: name.into(), version, content });
+        }
+        (self.origin, entries, memo)
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.sections.iter().flat_map(|(_, _, held)| match held {
+            Held::Inline(_) => &[][..],
+            Held::Paged { pieces, .. } => pieces,
+        })
+    }
+}
+
+impl Piece {
+    fn named(&self) -> Option<(u128, Id)> {
+        match self {
+            Self::Zero => None,
+            Self::Named(fingerprint, id) => Some((*fingerprint, *id)),
+            Self::Fresh(..) => panic!("a chunk has no name yet"),
+        }
+    }
+}
+
+/// Looks at all of a section.
+fn look(pages: &dyn Pages, known: &[Option<(u128, Id)>]) -> Vec<Piece> {
+    let size = pages.size();
+    let mut buffer = vec![0; CHUNK_SIZE];
+    let mut known = known.iter().copied();
+    let mut pieces = Vec::with_capacity(size.div_ceil(CHUNK_SIZE as u64) as usize);
+    for start in (0..size).step_by(CHUNK_SIZE) {
+        let bytes = &mut buffer[..(size - start).min(CHUNK_SIZE as u64) as usize];
+        pages.read(start, bytes);
+        let known = known.next().flatten();
+        pieces.push(if is_zero(bytes) {
+            Piece::Zero
+        } else {
+            let fingerprint = XxHash3_128::oneshot(bytes);
+            match known {
+                Some((last, id)) if last == fingerprint => Piece::Named(fingerprint, id),
+                _ => Piece::Fresh(fingerprint, bytes.to_vec()),
+            }
+        });
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use emulator_snapshot::state::Section;
+
+    use super::*;
+
+    fn state(memory: &[u8]) -> State<'_> {
+        let origin = Origin { engine: "test".into(), state: 1, image: [0; 32], ram: 0 };
+        let section = |name, body| Section { name, version: 1, body };
+        let ram = Body::Paged(Box::new(memory));
+        State { origin, sections: vec![section("cpu", Body::Inline(vec![1])), section("ram", ram)] }
+    }
+
+    fn named(mut capture: Capture) -> (Vec<(Id, Vec<u8>)>, Vec<Entry>, Memo) {
+        let fresh: Vec<_> = std::iter::from_fn(|| capture.name_next()).collect();
+        let (_, entries, memo) = capture.finish();
+        (fresh, entries, memo)
+    }
+
+    #[test]
+    fn only_what_changed_is_held() {
+        let mut memory = vec![0; 4 * CHUNK_SIZE - 100];
+        memory[5] = 1;
+        memory[3 * CHUNK_SIZE] = 2;
+        let (fresh, entries, memo) = named(Capture::take(state(&memory), &Memo::default()));
+        assert_eq!(fresh.len(), 2);
+        assert_eq!(fresh[0], (Id::of(&memory[..CHUNK_SIZE]), memory[..CHUNK_SIZE].to_vec()));
+        assert_eq!(fresh[1].1.len(), CHUNK_SIZE - 100);
+        let Content::Chunked { size, chunks } = &entries[1].content else { panic!("paged") };
+        assert_eq!(*size, memory.len() as u64);
+        assert_eq!(chunks[..], [Some(fresh[0].0), None, None, Some(fresh[1].0)]);
+
+        let again = Capture::take(state(&memory), &memo);
+        assert_eq!(again.unnamed(), 0);
+        assert_eq!(named(again).1, entries);
+
+        memory[3 * CHUNK_SIZE] = 0;
+        memory[CHUNK_SIZE] = 3;
+        let (fresh, entries, _) = named(Capture::take(state(&memory), &memo));
+        assert_eq!(fresh.len(), 1);
+        let Content::Chunked { chunks, .. } = &entries[1].content else { panic!("paged") };
+        assert_eq!(chunks[1], Some(fresh[0].0));
+        assert_eq!(chunks[3], None);
+    }
+}

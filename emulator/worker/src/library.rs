@@ -1,0 +1,397 @@
+//! Answers what the page asks about saved machines. Needs a store, and no machine.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+
+use emulator_protocol::{
+    Fault, FaultKind, Flavour, LibraryAnswer, LibraryRequest, Party, Snapshot, Usage,
+};
+use emulator_snapshot::file::{Event, Reader, Writer};
+use emulator_snapshot::{Error, Id, Manifest, Meta, chunk, screen};
+use emulator_store::{Record, SnapshotStore, StoreError};
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
+/// Machines whose names begin so are not people's: they hold states that came with an image.
+pub const SHIPPED: &str = "shipped-";
+
+/// Chunks that are read at once when all are looked at: 8 MiB of guest memory.
+const WINDOW: usize = 32;
+
+/// Largest exported file that is read, unpacked: four times the largest memory that a machine
+/// can have here. Whatever a file claims, no more than a chunk of it is held at once.
+const FILE_LIMIT: u64 = 4 << 30;
+
+/// What an answer can be besides the answers of the protocol.
+pub enum Reply {
+    /// One of them.
+    Answer(LibraryAnswer),
+    /// A file.
+    File(Vec<u8>),
+}
+
+/// Does what was asked.
+pub async fn answer<S: SnapshotStore>(store: &S, request: LibraryRequest) -> Reply {
+    let result = match request {
+        LibraryRequest::Export { id } => return reply(export(store, &id).await.map(Reply::File)),
+        LibraryRequest::List => list(store).await,
+        LibraryRequest::Usage => usage(store).await,
+        LibraryRequest::Rename { id, name } => rename(store, &id, name).await,
+        LibraryRequest::Remove { id } => remove(store, &id).await,
+        LibraryRequest::Verify { id } => verify(store, &id).await,
+        LibraryRequest::Fork { id, machine } => fork(store, &id, &machine).await,
+        LibraryRequest::Clear => store.clear().await.map(|()| LibraryAnswer::Done).map_err(told),
+    };
+    reply(result.map(Reply::Answer))
+}
+
+/// Takes an exported file. Everything in it is checked before the snapshot can be seen.
+pub async fn import<S: SnapshotStore>(store: &S, file: &[u8]) -> LibraryAnswer {
+    let result = take_file(store, file).await;
+    result.unwrap_or_else(|fault| LibraryAnswer::Failed { fault })
+}
+
+fn reply(result: Result<Reply, Fault>) -> Reply {
+    result.unwrap_or_else(|fault| Reply::Answer(LibraryAnswer::Failed { fault }))
+}
+
+async fn list<S: SnapshotStore>(store: &S) -> Result<LibraryAnswer, Fault> {
+    Ok(LibraryAnswer::Snapshots { snapshots: snapshots(store).await.map_err(told)? })
+}
+
+/// All snapshots that are people's, the youngest first.
+async fn snapshots<S: SnapshotStore>(store: &S) -> Result<Vec<Snapshot>, StoreError> {
+    let records = store.list().await?;
+    let heads: HashSet<Id> = store.machines().await?.iter().map(|head| head.current).collect();
+    let mut users: HashMap<Id, u32> = HashMap::new();
+    for id in records.iter().flat_map(|record| &record.chunks) {
+        *users.entry(*id).or_default() += 1;
+    }
+    let alone: Vec<Id> = users.iter().filter(|(_, count)| **count == 1).map(|(id, _)| *id).collect();
+    let sizes: HashMap<Id, u64> = store.sizes(&alone).await?.into_iter().collect();
+    let described = records.into_iter().filter(|record| !record.machine.starts_with(SHIPPED));
+    Ok(described
+        .map(|record| {
+            let own = record.chunks.iter().filter_map(|id| sizes.get(id)).sum();
+            let is_head = heads.contains(&record.id);
+            describe(record, own, is_head)
+        })
+        .collect())
+}
+
+/// A record in the words of the protocol.
+#[must_use]
+pub fn describe(record: Record, own_bytes: u64, is_head: bool) -> Snapshot {
+    Snapshot {
+        id: record.id.to_string(),
+        machine: record.machine,
+        name: record.name,
+        saved_ms: record.saved_ms,
+        engine: record.engine,
+        memory_mib: record.memory_mib,
+        flavour: flavour(&record.flavour),
+        cmdline: record.cmdline,
+        bytes: record.bytes,
+        own_bytes,
+        delta_bytes: record.delta_bytes,
+        screen: record.screen,
+        is_head,
+    }
+}
+
+/// An image's flavour by its name.
+fn flavour(name: &str) -> Flavour {
+    if name == flavour_name(Flavour::Busybox) { Flavour::Busybox } else { Flavour::Full }
+}
+
+/// Name of an image's flavour.
+#[must_use]
+pub fn flavour_name(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Full => "full",
+        Flavour::Busybox => "busybox",
+    }
+}
+
+async fn one<S: SnapshotStore>(store: &S, id: Id) -> Result<LibraryAnswer, Fault> {
+    let all = snapshots(store).await.map_err(told)?;
+    let id = id.to_string();
+    let found = all.into_iter().find(|snapshot| snapshot.id == id);
+    found.map(LibraryAnswer::Snapshot).ok_or_else(|| told(StoreError::Missing("the snapshot".into())))
+}
+
+async fn usage<S: SnapshotStore>(store: &S) -> Result<LibraryAnswer, Fault> {
+    let usage = store.usage().await.map_err(told)?;
+    Ok(LibraryAnswer::Usage(Usage {
+        used: usage.used,
+        quota: usage.quota,
+        persisted: usage.persisted,
+    }))
+}
+
+async fn rename<S: SnapshotStore>(
+    store: &S,
+    id: &str,
+    name: Option<String>,
+) -> Result<LibraryAnswer, Fault> {
+    store.rename(parse(id)?, name).await.map_err(told)?;
+    Ok(LibraryAnswer::Done)
+}
+
+async fn remove<S: SnapshotStore>(store: &S, id: &str) -> Result<LibraryAnswer, Fault> {
+    store.remove(parse(id)?).await.map_err(told)?;
+    // What cannot be swept now goes with the next save.
+    let _ = store.sweep().await;
+    Ok(LibraryAnswer::Done)
+}
+
+async fn verify<S: SnapshotStore>(store: &S, id: &str) -> Result<LibraryAnswer, Fault> {
+    let id = parse(id)?;
+    let manifest = manifest(store, id).await?;
+    let chunks: Vec<_> = manifest.chunks().collect();
+    for window in chunks.chunks(WINDOW) {
+        let ids: Vec<_> = window.iter().map(|(id, _)| *id).collect();
+        let stored = store.chunks(&ids).await.map_err(told)?;
+        for ((id, length), stored) in window.iter().zip(stored) {
+            let stored = stored.ok_or_else(|| damaged(&Error::MissingChunk(*id)))?;
+            chunk::unpack(*id, *length, &stored).map_err(|error| damaged(&error))?;
+        }
+    }
+    one(store, id).await
+}
+
+async fn fork<S: SnapshotStore>(store: &S, id: &str, machine: &str) -> Result<LibraryAnswer, Fault> {
+    let id = parse(id)?;
+    let generation = store.head(machine).await.map_err(told)?.map(|head| head.generation);
+    store.commit(machine, generation, id).await.map_err(told)?;
+    one(store, id).await
+}
+
+async fn export<S: SnapshotStore>(store: &S, id: &str) -> Result<Vec<u8>, Fault> {
+    let manifest = manifest(store, parse(id)?).await?;
+    let (mut writer, start) = Writer::new(&manifest);
+    // Chunks are compressed already; gzip is for the names between them, and for the tools.
+    let mut file = GzEncoder::new(Vec::new(), Compression::fast());
+    let full = |error: std::io::Error| told(StoreError::Other(error.to_string()));
+    file.write_all(&start).map_err(full)?;
+    while let Some(id) = writer.wanted() {
+        let stored = store.chunks(&[id]).await.map_err(told)?.pop().flatten();
+        let stored = stored.ok_or_else(|| damaged(&Error::MissingChunk(id)))?;
+        let record = writer.record(id, &stored).map_err(|error| damaged(&error))?;
+        file.write_all(&record).map_err(full)?;
+    }
+    let end = writer.finish().map_err(|error| damaged(&error))?;
+    file.write_all(&end).map_err(full)?;
+    file.finish().map_err(full)
+}
+
+async fn take_file<S: SnapshotStore>(store: &S, file: &[u8]) -> Result<LibraryAnswer, Fault> {
+    let manifest = check_file(file)?;
+    let meta = Meta::of(&manifest).map_err(|error| damaged(&error))?;
+    let bytes = manifest.write();
+    let id = Id::of(&bytes);
+    let hold = store.hold().await.map_err(told)?;
+    let mut written = bytes.len() as u64;
+    let mut batch = Vec::new();
+    let mut held = 0;
+    for event in events(file) {
+        let Event::Chunk(chunk) = event.map_err(|error| damaged(&error))? else { continue };
+        held += chunk.stored.len();
+        batch.push((chunk.id, chunk.stored));
+        if held >= emulator_store::BATCH_BYTES {
+            written += put(store, std::mem::take(&mut batch)).await?;
+            held = 0;
+        }
+    }
+    written += put(store, batch).await?;
+    let origin = manifest.origin();
+    let text = screen::of(&manifest).map_err(|error| damaged(&error))?.unwrap_or_default();
+    let record = Record {
+        id,
+        machine: meta.machine,
+        // One that nobody named would go with the next sweep: no machine goes on from it yet.
+        name: Some(meta.label.unwrap_or_else(|| "Imported".into())),
+        saved_ms: meta.saved_ms,
+        engine: origin.engine.clone(),
+        image: Id::from_bytes(origin.image).to_string(),
+        memory_mib: meta.memory_mib,
+        flavour: meta.flavour,
+        cmdline: meta.cmdline,
+        chunks: manifest.chunks().map(|(id, _)| id).collect(),
+        bytes: 0,
+        delta_bytes: written,
+        screen: plain(text),
+    };
+    store.put_snapshot(record, bytes).await.map_err(told)?;
+    drop(hold);
+    one(store, id).await
+}
+
+async fn put<S: SnapshotStore>(store: &S, chunks: Vec<(Id, Vec<u8>)>) -> Result<u64, Fault> {
+    let ids: Vec<_> = chunks.iter().map(|(id, _)| *id).collect();
+    let missing: HashSet<_> = store.missing(&ids).await.map_err(told)?.into_iter().collect();
+    let wanted: Vec<_> = chunks.into_iter().filter(|(id, _)| missing.contains(id)).collect();
+    let written = wanted.iter().map(|(_, stored)| stored.len() as u64).sum();
+    store.put_chunks(wanted).await.map_err(told)?;
+    Ok(written)
+}
+
+/// Reads all of a file and checks every hash in it, keeping nothing but the manifest.
+fn check_file(file: &[u8]) -> Result<Manifest, Fault> {
+    let mut manifest = None;
+    for event in events(file) {
+        if let Event::Manifest(found) = event.map_err(|error| damaged(&error))? {
+            manifest = Some(found);
+        }
+    }
+    manifest.ok_or_else(|| damaged(&Error::NotASnapshot))
+}
+
+/// What is in a file, piece by piece; ends after the first error.
+fn events(file: &[u8]) -> impl Iterator<Item = Result<Event, Error>> + '_ {
+    let mut stream = MultiGzDecoder::new(file).take(FILE_LIMIT);
+    let mut reader = Some(Reader::new());
+    let mut buffer = vec![0; 64 * 1024];
+    let (mut from, mut to) = (0, 0);
+    std::iter::from_fn(move || {
+        loop {
+            let mut rest = &buffer[from..to];
+            let event = reader.as_mut()?.read(&mut rest);
+            from = to - rest.len();
+            match event {
+                Ok(Some(event)) => return Some(Ok(event)),
+                Ok(None) => {}
+                Err(error) => {
+                    reader = None;
+                    return Some(Err(error));
+                }
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) => return reader.take()?.finish().err().map(Err),
+                Ok(count) => (from, to) = (0, count),
+                Err(_) => {
+                    reader = None;
+                    return Some(Err(Error::NotASnapshot));
+                }
+            }
+        }
+    })
+}
+
+async fn manifest<S: SnapshotStore>(store: &S, id: Id) -> Result<Manifest, Fault> {
+    let (_, bytes) = store.snapshot(id).await.map_err(told)?;
+    if Id::of(&bytes) != id {
+        return Err(damaged(&Error::Hash));
+    }
+    Manifest::read(&bytes).map_err(|error| damaged(&error))
+}
+
+/// The visible part of a text with escape sequences: what a list shows.
+fn plain(screen: &str) -> String {
+    let mut text = String::new();
+    let mut chars = screen.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            // CSI … final byte (ECMA-48, 5.4).
+            '\u{1b}' if chars.next() == Some('[') => {
+                chars.find(|char| ('@'..='~').contains(char));
+            }
+            '\n' => text.push('\n'),
+            char if !char.is_control() => text.push(char),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn parse(id: &str) -> Result<Id, Fault> {
+    id.parse().map_err(|error| told(StoreError::Missing(format!("a snapshot of that id ({error})"))))
+}
+
+/// A fault of the store in words, with what to do next.
+#[must_use]
+pub fn told(error: StoreError) -> Fault {
+    let (kind, party, summary, advice) = match &error {
+        StoreError::Quota => (
+            FaultKind::StorageFull,
+            Party::Host,
+            "There is no room left for saving.",
+            "Delete snapshots that you no longer need, or export them first; then save again.",
+        ),
+        StoreError::Unavailable(_) | StoreError::Unsupported => (
+            FaultKind::StorageUnavailable,
+            Party::Host,
+            "This browser does not let the page keep anything, so the machine cannot be saved.",
+            "A private window or a strict setting may be why. The machine itself goes on.",
+        ),
+        StoreError::Superseded { .. } => (
+            FaultKind::TakenOver,
+            Party::Host,
+            "This machine was saved by another tab.",
+            "Go on there, or reload this tab to go on from what was saved.",
+        ),
+        StoreError::InUse => (
+            FaultKind::Busy,
+            Party::Host,
+            "A save is in progress.",
+            "Try again in a moment.",
+        ),
+        StoreError::Missing(_) => (
+            FaultKind::SnapshotDamaged,
+            Party::Snapshot,
+            "That is not in this browser's storage any more.",
+            "It was deleted here or in another tab, or the browser has cleared its storage.",
+        ),
+        StoreError::Corrupt(_) => (
+            FaultKind::SnapshotDamaged,
+            Party::Snapshot,
+            "What this browser has stored is damaged.",
+            "Delete that snapshot; others are not affected.",
+        ),
+        StoreError::Other(_) => (
+            FaultKind::StorageUnavailable,
+            Party::Host,
+            "The browser's storage failed.",
+            "Try again; if it stays, export what matters and reload the page.",
+        ),
+    };
+    Fault {
+        kind,
+        party,
+        summary: summary.into(),
+        advice: advice.into(),
+        retry: false,
+        detail: error.to_string(),
+    }
+}
+
+/// A fault of a snapshot in words.
+#[must_use]
+pub fn damaged(error: &Error) -> Fault {
+    let (kind, summary, advice) = match error {
+        Error::NotASnapshot => (
+            FaultKind::SnapshotRefused,
+            "This is not a snapshot of Vivarium.",
+            "Choose a file that was exported here; its name ends in .vivarium.",
+        ),
+        Error::Newer { .. } => (
+            FaultKind::SnapshotRefused,
+            "This snapshot was made by a newer version of Vivarium.",
+            "Reload the page to get the newest version, and try again.",
+        ),
+        _ => (
+            FaultKind::SnapshotDamaged,
+            "This snapshot is damaged.",
+            "Nothing of it was used. Take another copy, or an earlier snapshot.",
+        ),
+    };
+    Fault {
+        kind,
+        party: Party::Snapshot,
+        summary: summary.into(),
+        advice: advice.into(),
+        retry: false,
+        detail: error.to_string(),
+    }
+}
