@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("emulator-wire", &[]),
     ("emulator-disk", &[]),
     ("emulator-snapshot", &[]),
+    ("emulator-store", &["emulator-snapshot"]),
     ("emulator-engine", &["emulator-protocol"]),
     ("emulator-shell", &["emulator-engine", "emulator-protocol"]),
     ("emulator-v86", &["emulator-disk", "emulator-engine", "emulator-protocol"]),
