@@ -2,12 +2,14 @@
 //! manager, timers. Not for windows.
 
 use std::cell::RefCell;
-use std::task::{Context, Waker};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use js_sys::{Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{StorageEstimate, StorageManager, WorkerGlobalScope};
 
 use crate::{StoreError, Usage};
@@ -66,6 +68,25 @@ impl Bell {
     pub(crate) fn ring(&self) {
         self.0.take().into_iter().for_each(Waker::wake);
     }
+}
+
+/// Waits for a future that goes on if nobody waits for it any more.
+pub(crate) async fn to_its_end<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
+    let end = Rc::new((RefCell::new(None), Bell::default()));
+    let task = Rc::clone(&end);
+    spawn_local(async move {
+        let output = future.await;
+        task.0.replace(Some(output));
+        task.1.ring();
+    });
+    poll_fn(|context| match end.0.take() {
+        Some(output) => Poll::Ready(output),
+        None => {
+            end.1.listen(context);
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 fn storage() -> Result<StorageManager, StoreError> {

@@ -18,13 +18,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use emulator_snapshot::Id;
-use futures_util::future::{Either, select, try_join_all};
+use futures_util::future::{Either, join_all, select};
 use js_sys::{Object, Reflect, Uint8Array};
 use rexie::{KeyRange, ObjectStore, Rexie, Store, TransactionMode};
 use wasm_bindgen::{JsCast, JsValue};
 
 use self::raw::{Connection, Durability, Transaction};
-use crate::browser::{self, part, sleep};
+use crate::browser::{self, part, sleep, to_its_end};
 use crate::locks::{self, Guard};
 use crate::record::bounded_name;
 use crate::rules::{Kept, Standing, batches, no_chunk, no_snapshot, youngest_first};
@@ -56,8 +56,21 @@ const MANIFEST: &str = "manifest";
 /// A store whose database is deleted, upgraded or evicted under it is
 /// [`StoreError::Unavailable`] from then on. Opening it anew shows what is left.
 pub struct IndexedDb {
-    reader: Rexie,
+    reader: Reader,
     writer: Connection,
+}
+
+/// rexie's connection, closed when dropped. rexie alone only drops what listens to it: the
+/// connection stays, is in the way of whoever deletes or upgrades the database, and calls
+/// into nothing when it is asked to make room.
+struct Reader(Option<Rexie>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(rexie) = self.0.take() {
+            rexie.close();
+        }
+    }
 }
 
 impl IndexedDb {
@@ -81,6 +94,7 @@ impl IndexedDb {
                 .into_iter()
                 .fold(builder, |builder, store| builder.add_object_store(ObjectStore::new(store)));
             let reader = builder.build().await.map_err(|error| from_rexie(&error))?;
+            let reader = Reader(Some(reader));
             let writer = Connection::open(name).await?;
             Ok(Self { reader, writer })
         };
@@ -96,21 +110,34 @@ impl IndexedDb {
         })
     }
 
-    /// An object store to read from, in a transaction of its own.
-    fn read(&self, store: &str) -> Result<Store, StoreError> {
-        self.reader
+    /// Reads from an object store, in a transaction of its own. To its end even if nobody
+    /// waits for that any more: what rexie has listening must not go before.
+    async fn read<T: 'static, F>(
+        &self,
+        store: &str,
+        read: impl FnOnce(Store) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = rexie::Result<T>> + 'static,
+    {
+        let rexie = self.reader.0.as_ref().expect("it is there until it is dropped");
+        let store = rexie
             .transaction(&[store], TransactionMode::ReadOnly)
-            .and_then(|transaction| transaction.store(store))
-            .map_err(|error| self.failed(&error))
+            .and_then(|transaction| transaction.store(store));
+        let result = match store {
+            Ok(store) => to_its_end(read(store)).await,
+            Err(error) => Err(error),
+        };
+        result.map_err(|error| self.writer.reason(from_rexie(&error)))
     }
 
-    /// Why reading failed.
-    fn failed(&self, error: &rexie::Error) -> StoreError {
-        self.writer.reason(from_rexie(error))
+    async fn value(&self, store: &str, key: &str) -> Result<Option<JsValue>, StoreError> {
+        let key = key.into();
+        self.read(store, async move |store| store.get(key).await).await
     }
 
     async fn values(&self, store: &str) -> Result<Vec<JsValue>, StoreError> {
-        self.read(store)?.get_all(None, None).await.map_err(|error| self.failed(&error))
+        self.read(store, async move |store| store.get_all(None, None).await).await
     }
 }
 
@@ -130,8 +157,9 @@ impl SnapshotStore for IndexedDb {
         let (first, last) = (first.to_string().into(), last.to_string().into());
         let range = KeyRange::bound(&first, &last, None, None)
             .map_err(|error| StoreError::from_words(&error.to_string()))?;
-        let keys = self.read(SIZES)?.get_all_keys(Some(range), None).await;
-        let keys = keys.map_err(|error| self.failed(&error))?;
+        let keys = self
+            .read(SIZES, async move |store| store.get_all_keys(Some(range), None).await)
+            .await?;
         let mut seen: HashSet<Id> = keys.iter().filter_map(|key| id(&key.as_string()?)).collect();
         Ok(ids.iter().filter(|id| seen.insert(**id)).copied().collect())
     }
@@ -154,9 +182,13 @@ impl SnapshotStore for IndexedDb {
     }
 
     async fn chunks(&self, ids: &[Id]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        let store = self.read(CHUNKS)?;
-        let values = try_join_all(ids.iter().map(|id| store.get(id.to_string().into()))).await;
-        let values = values.map_err(|error| self.failed(&error))?;
+        let keys: Vec<JsValue> = ids.iter().map(|id| id.to_string().into()).collect();
+        let read = async move |store: Store| {
+            // Not `try_join_all`, which would not wait for the others after an error.
+            let values = join_all(keys.into_iter().map(|key| store.get(key))).await;
+            values.into_iter().collect::<rexie::Result<Vec<_>>>()
+        };
+        let values = self.read(CHUNKS, read).await?;
         let values = ids.iter().zip(values).map(|(id, value)| {
             value.map(|value| bytes(&value).ok_or_else(|| damaged("chunk", *id))).transpose()
         });
@@ -203,8 +235,7 @@ impl SnapshotStore for IndexedDb {
     }
 
     async fn head(&self, machine: &str) -> Result<Option<Head>, StoreError> {
-        let value = self.read(MACHINES)?.get(machine.into()).await;
-        let value = value.map_err(|error| self.failed(&error))?;
+        let value = self.value(MACHINES, machine).await?;
         Ok(value.map(|value| standing(&value)).transpose()?.and_then(|found| found.head()))
     }
 
@@ -218,8 +249,8 @@ impl SnapshotStore for IndexedDb {
     }
 
     async fn snapshot(&self, id: Id) -> Result<(Record, Vec<u8>), StoreError> {
-        let value = self.read(SNAPSHOTS)?.get(id.to_string().into()).await;
-        let value = value.map_err(|error| self.failed(&error))?.ok_or_else(|| no_snapshot(id))?;
+        let value = self.value(SNAPSHOTS, &id.to_string()).await?;
+        let value = value.ok_or_else(|| no_snapshot(id))?;
         let manifest = part(&value, MANIFEST).and_then(|manifest| bytes(&manifest));
         Ok((read_record(id, &value)?, manifest.ok_or_else(|| damaged("the manifest of", id))?))
     }

@@ -64,6 +64,7 @@ pub async fn store_shared() -> Result<Guard, StoreError> {
 /// # Errors
 /// [`StoreError::Unavailable`] without Web Locks.
 pub async fn store_exclusive() -> Result<Option<Guard>, StoreError> {
+    settled().await;
     let guard = Guard::ask(STORE, &Ask::IfAvailable)?;
     Ok(guard.granted().await?.then_some(guard))
 }
@@ -90,6 +91,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError::InUse`] if it has one, [`StoreError::Unavailable`] without Web Locks.
     pub async fn acquire(machine: &str) -> Result<Self, StoreError> {
+        settled().await;
         let name = lock_name(machine);
         let guard = Guard::ask(&name, &Ask::IfAvailable)?;
         if !guard.granted().await? {
@@ -294,5 +296,24 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.release.call0(&JsValue::UNDEFINED).ok();
+        if self.state.granted.get() == Some(true) {
+            LEAVING.with_borrow_mut(|leaving| {
+                leaving.retain(|state| state.over.borrow().is_none());
+                leaving.push(Rc::clone(&self.state));
+            });
+        }
+    }
+}
+
+thread_local! {
+    /// Locks that were dropped here, and that the browser does not know of yet.
+    static LEAVING: RefCell<Vec<Rc<State>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Waits until what was dropped here is free: who asks whether a lock is available must not
+/// be refused because of itself, as who sweeps after a save would be.
+async fn settled() {
+    for state in LEAVING.with_borrow(Clone::clone) {
+        state.ended().await.ok();
     }
 }

@@ -8,7 +8,7 @@
 //! [`Connection::begin`] and [`Transaction::done`] nothing may be awaited but its own
 //! requests, and what is written is made before it begins.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -60,7 +60,8 @@ impl Connection {
         let factory = scope()?.indexed_db().map_err(|error| thrown(&error))?;
         let factory = factory.ok_or_else(|| StoreError::Unavailable("it has none".into()))?;
         let request: IdbOpenDbRequest = factory.open(name).map_err(|error| thrown(&error))?;
-        let database: Database = answer(&request).await?.unchecked_into();
+        let database = answer(&request).await.map_err(|error| thrown(&error))?;
+        let database: Database = database.unchecked_into();
         let closed = Rc::new(Cell::new(None));
         let on_close = {
             let closed = Rc::clone(&closed);
@@ -117,13 +118,15 @@ impl Drop for Connection {
 /// How a transaction ended.
 #[derive(Default)]
 struct End {
-    result: RefCell<Option<Result<(), StoreError>>>,
+    /// Whether it is complete; aborted if not.
+    over: Cell<Option<bool>>,
     bell: Bell,
 }
 
 /// A transaction that writes. Dropped before it is done, it is aborted.
 pub(super) struct Transaction {
     inner: IdbTransaction,
+    closed: Rc<Cell<Option<&'static str>>>,
     end: Rc<End>,
     _handlers: [Closure<dyn FnMut()>; 2],
 }
@@ -134,46 +137,60 @@ impl Transaction {
         let complete = {
             let end = Rc::clone(&end);
             Closure::new(move || {
-                end.result.replace(Some(Ok(())));
+                end.over.set(Some(true));
                 end.bell.ring();
             })
         };
         let abort = {
-            let (end, transaction) = (Rc::clone(&end), inner.clone());
+            let end = Rc::clone(&end);
             Closure::new(move || {
-                let error = match (closed.get(), transaction.error()) {
-                    (Some(why), _) => StoreError::Unavailable(why.into()),
-                    (None, Some(error)) => thrown(&error),
-                    (None, None) => StoreError::Other("the transaction was aborted".into()),
-                };
-                end.result.replace(Some(Err(error)));
+                end.over.set(Some(false));
                 end.bell.ring();
             })
         };
         inner.set_oncomplete(Some(complete.as_ref().unchecked_ref()));
         inner.set_onabort(Some(abort.as_ref().unchecked_ref()));
-        Self { inner, end, _handlers: [complete, abort] }
+        Self { inner, closed, end, _handlers: [complete, abort] }
     }
 
     fn store(&self, name: &str) -> Result<IdbObjectStore, StoreError> {
-        self.inner.object_store(name).map_err(|error| thrown(&error))
+        self.inner.object_store(name).map_err(|error| self.reason(&error))
+    }
+
+    /// Why an operation failed. After an abort each one fails because of the abort; the
+    /// reason of the abort is another one, and the transaction has it.
+    fn reason(&self, error: &JsValue) -> StoreError {
+        let reason = match (self.closed.get(), self.inner.error()) {
+            (Some(why), _) => return StoreError::Unavailable(why.into()),
+            (None, Some(reason)) => thrown(&reason),
+            (None, None) => thrown(error),
+        };
+        match reason {
+            // That the transaction is over says nothing about the connection.
+            StoreError::Unavailable(why) => StoreError::Other(why),
+            reason => reason,
+        }
+    }
+
+    async fn answer(&self, request: &IdbRequest) -> Result<JsValue, StoreError> {
+        answer(request).await.map_err(|error| self.reason(&error))
     }
 
     /// Writes a value. That it could not be written shows in [`Transaction::done`].
     pub(super) fn put(&self, store: &str, key: &str, value: &JsValue) -> Result<(), StoreError> {
         let put = self.store(store)?.put_with_key(value, &key.into());
-        put.map(drop).map_err(|error| thrown(&error))
+        put.map(drop).map_err(|error| self.reason(&error))
     }
 
     /// Deletes a value. As with [`Transaction::put`].
     pub(super) fn delete(&self, store: &str, key: &str) -> Result<(), StoreError> {
         let delete = self.store(store)?.delete(&key.into());
-        delete.map(drop).map_err(|error| thrown(&error))
+        delete.map(drop).map_err(|error| self.reason(&error))
     }
 
     /// Deletes all values. As with [`Transaction::put`].
     pub(super) fn clear(&self, store: &str) -> Result<(), StoreError> {
-        self.store(store)?.clear().map(drop).map_err(|error| thrown(&error))
+        self.store(store)?.clear().map(drop).map_err(|error| self.reason(&error))
     }
 
     /// A value.
@@ -182,8 +199,8 @@ impl Transaction {
         store: &str,
         key: &str,
     ) -> Result<Option<JsValue>, StoreError> {
-        let request = self.store(store)?.get(&key.into()).map_err(|error| thrown(&error))?;
-        let value = answer(&request).await?;
+        let request = self.store(store)?.get(&key.into());
+        let value = self.answer(&request.map_err(|error| self.reason(&error))?).await?;
         Ok((!value.is_undefined()).then_some(value))
     }
 
@@ -191,10 +208,10 @@ impl Transaction {
     pub(super) async fn all(&self, store: &str) -> Result<Vec<(String, JsValue)>, StoreError> {
         let store = self.store(store)?;
         // Both are asked before either is awaited: one way to the database instead of two.
-        let keys = store.get_all_keys().map_err(|error| thrown(&error))?;
-        let values = store.get_all().map_err(|error| thrown(&error))?;
-        let keys: Array = answer(&keys).await?.unchecked_into();
-        let values: Array = answer(&values).await?.unchecked_into();
+        let keys = store.get_all_keys().map_err(|error| self.reason(&error))?;
+        let values = store.get_all().map_err(|error| self.reason(&error))?;
+        let keys: Array = self.answer(&keys).await?.unchecked_into();
+        let values: Array = self.answer(&values).await?.unchecked_into();
         let keys = keys.iter().map(|key| key.as_string().unwrap_or_default());
         Ok(keys.zip(values.iter()).collect())
     }
@@ -204,14 +221,17 @@ impl Transaction {
     /// # Errors
     /// The reason why it was aborted.
     pub(super) async fn done(self) -> Result<(), StoreError> {
-        poll_fn(|context| match self.end.result.borrow().clone() {
-            Some(result) => Poll::Ready(result),
+        let complete = poll_fn(|context| match self.end.over.get() {
+            Some(complete) => Poll::Ready(complete),
             None => {
                 self.end.bell.listen(context);
                 Poll::Pending
             }
-        })
-        .await
+        });
+        if complete.await {
+            return Ok(());
+        }
+        Err(self.reason(&"the transaction was aborted".into()))
     }
 }
 
@@ -219,22 +239,41 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         self.inner.set_oncomplete(None);
         self.inner.set_onabort(None);
-        if self.end.result.borrow().is_none() {
+        if self.end.over.get().is_none() {
             // It throws if the transaction has aborted by itself: then there is nothing to do.
             self.inner.abort().ok();
         }
     }
 }
 
-/// The result of a request. One that fails takes its transaction with it.
-async fn answer(request: &IdbRequest) -> Result<JsValue, StoreError> {
-    let bell = Rc::<Bell>::default();
-    let handler = {
-        let bell = Rc::clone(&bell);
-        Closure::<dyn FnMut()>::new(move || bell.ring())
-    };
-    request.set_onsuccess(Some(handler.as_ref().unchecked_ref()));
-    request.set_onerror(Some(handler.as_ref().unchecked_ref()));
+/// What listens for the end of a request. The browser would call into nothing if it stayed
+/// there longer than its closure, and a worker's uncaught error ends the machine.
+struct Listener<'a> {
+    request: &'a IdbRequest,
+    _handler: Closure<dyn FnMut()>,
+}
+
+impl<'a> Listener<'a> {
+    fn new(request: &'a IdbRequest, bell: &Rc<Bell>) -> Self {
+        let bell = Rc::clone(bell);
+        let handler = Closure::<dyn FnMut()>::new(move || bell.ring());
+        request.set_onsuccess(Some(handler.as_ref().unchecked_ref()));
+        request.set_onerror(Some(handler.as_ref().unchecked_ref()));
+        Self { request, _handler: handler }
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        self.request.set_onsuccess(None);
+        self.request.set_onerror(None);
+    }
+}
+
+/// The result of a request, or what it throws. One that fails takes its transaction with it.
+async fn answer(request: &IdbRequest) -> Result<JsValue, JsValue> {
+    let bell = Rc::default();
+    let _listener = Listener::new(request, &bell);
     poll_fn(|context| {
         if request.ready_state() == IdbRequestReadyState::Done {
             return Poll::Ready(());
@@ -243,10 +282,8 @@ async fn answer(request: &IdbRequest) -> Result<JsValue, StoreError> {
         Poll::Pending
     })
     .await;
-    request.set_onsuccess(None);
-    request.set_onerror(None);
-    match request.error() {
-        Ok(Some(error)) => Err(thrown(&error)),
-        _ => request.result().map_err(|error| thrown(&error)),
+    match request.error()? {
+        Some(error) => Err(error.into()),
+        None => request.result(),
     }
 }
