@@ -22,12 +22,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "emulator-v86",
         &["emulator-disk", "emulator-engine", "emulator-protocol", "emulator-snapshot"],
     ),
+    ("emulator-store", &["emulator-snapshot"]),
     (
         "emulator-worker",
         &[
             "emulator-engine",
             "emulator-protocol",
             "emulator-shell",
+            "emulator-snapshot",
+            "emulator-store",
             "emulator-v86",
             "emulator-wire",
         ],

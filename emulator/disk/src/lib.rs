@@ -35,6 +35,13 @@ use std::fmt;
 /// guest has not changed is the same file.
 pub const CHUNK_SIZE: usize = 256 * 1024;
 
+/// Machines that an image comes with a saved state for: flavour and memory in MiB. It is what
+/// a first visitor gets who chooses nothing.
+pub const WARM: &[(&str, u32)] = &[("full", 256)];
+
+/// Directory of those states and their chunks, beside the image's manifest.
+pub const WARM_DIRECTORY: &str = "warm/";
+
 /// What is wrong with an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {

@@ -18,8 +18,11 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use emulator_protocol::{BootRequest, Fault, Halt, Progress, Stats, TerminalSize};
-use emulator_snapshot::{Source, State};
+use emulator_protocol::{
+    BootRequest, Fault, FaultKind, Halt, Party, Progress, Stats, TerminalSize,
+};
+use emulator_snapshot::Id;
+use emulator_snapshot::state::{Source, State};
 
 pub use queue::ByteQueue;
 
@@ -110,7 +113,18 @@ impl GuestIo {
     }
 }
 
-/// A guest computer that can be started, driven, fed and drained.
+/// A saved state that comes with an image. Nothing of it is verified.
+pub trait Shipped {
+    /// Its manifest.
+    fn manifest(&self) -> &[u8];
+
+    /// One of its chunks, in its stored form.
+    fn chunk(&self, id: Id) -> LocalFuture<'_, Result<Vec<u8>, Fault>>;
+}
+
+/// A guest computer that can be started, driven, fed and drained, and perhaps saved: the
+/// methods for that have an answer already for an engine whose [`Capabilities::sections`]
+/// are `None`.
 pub trait Engine {
     /// What this engine can do.
     fn capabilities(&self) -> Capabilities;
@@ -134,17 +148,40 @@ pub trait Engine {
         waker: Waker,
         report: Rc<dyn Fn(Progress)>,
         source: &'a dyn Source,
-    ) -> LocalFuture<'a, Result<(), Fault>>;
+    ) -> LocalFuture<'a, Result<(), Fault>> {
+        let _ = (request, waker, report, source);
+        Box::pin(async { Err(unsaved()) })
+    }
+
+    /// A saved state of just this machine that comes with its image; `None` if there is
+    /// none, or it cannot be had.
+    fn shipped<'a>(
+        &'a mut self,
+        request: &'a BootRequest,
+    ) -> LocalFuture<'a, Option<Box<dyn Shipped>>> {
+        let _ = request;
+        Box::pin(async { None })
+    }
 
     /// The state of a machine that is paused.
     ///
     /// # Errors
     /// [`Unready`].
-    fn save(&mut self) -> Result<State<'_>, Unready>;
+    fn save(&mut self) -> Result<State<'_>, Unready> {
+        Err(Unready::Never(unsaved().summary))
+    }
+
+    /// Moves what the guest has printed into the queue, as far as there is room; the guest
+    /// may be paused.
+    fn drain(&mut self, io: &mut GuestIo) {
+        let _ = io;
+    }
 
     /// Tells the guest what it missed: its clock is set and its random numbers are made
     /// different from those of every other machine that was restored from the same state.
-    fn awaken(&mut self, awakening: &Awakening);
+    fn awaken(&mut self, awakening: &Awakening) {
+        let _ = awakening;
+    }
 
     /// Runs at most one slice of a few milliseconds, moving bytes through the queues.
     /// Never blocks.
@@ -162,4 +199,16 @@ pub trait Engine {
 
     /// Counters since boot. Rates and console bytes are filled in by the caller.
     fn stats(&mut self) -> Stats;
+}
+
+/// The fault of asking an engine for what its capabilities exclude.
+fn unsaved() -> Fault {
+    Fault {
+        kind: FaultKind::Unsupported,
+        party: Party::Host,
+        summary: "This engine's machines cannot be saved.".into(),
+        advice: "Choose a real kernel: its machines can.".into(),
+        retry: false,
+        detail: String::new(),
+    }
 }

@@ -96,6 +96,14 @@ pub(crate) async fn current(url: &str, meter: &Rc<Meter>) -> Result<Vec<u8>, Fau
     Ok(network(url, "no-cache", meter).await?.to_vec())
 }
 
+/// Fetches an immutable file that the caller verifies and keeps.
+///
+/// # Errors
+/// When the file cannot be had.
+pub(crate) async fn raw(url: &str, meter: &Rc<Meter>) -> Result<Vec<u8>, Fault> {
+    Ok(network(url, "default", meter).await?.to_vec())
+}
+
 async fn network(url: &str, mode: &str, meter: &Rc<Meter>) -> Result<Uint8Array, Fault> {
     meter.requests.set(meter.requests() + 1);
     let counter = Rc::clone(meter);

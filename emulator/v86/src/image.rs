@@ -8,7 +8,7 @@ use emulator_protocol::{BootRequest, Fault, FaultKind, Flavour, Party, Phase, Pr
 use crate::fetch::{self, Meter};
 
 /// Directory of the images, relative to the app's.
-const DIRECTORY: &str = "image/i386/";
+pub(crate) const DIRECTORY: &str = "image/i386/";
 
 /// An image, known but not loaded.
 pub(crate) struct Image {
@@ -25,17 +25,21 @@ pub(crate) struct Files {
     pub(crate) vgabios: Vec<u8>,
 }
 
+/// Name of a flavour in the names of files.
+pub(crate) fn name(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Full => "full",
+        Flavour::Busybox => "busybox",
+    }
+}
+
 /// Looks up which image a request means.
 ///
 /// # Errors
 /// When the manifest cannot be had, is damaged, or is not one for this machine.
 pub(crate) async fn find(request: &BootRequest, meter: &Rc<Meter>) -> Result<Image, Fault> {
     let directory = format!("{}{DIRECTORY}", request.base);
-    let name = match request.flavour {
-        Flavour::Full => "full.json",
-        Flavour::Busybox => "busybox.json",
-    };
-    let url = format!("{directory}{name}");
+    let url = format!("{directory}{}.json", name(request.flavour));
     let text = fetch::current(&url, meter).await?;
     let manifest = Manifest::parse(&text).map_err(|error| unusable(&url, error.to_string()))?;
     if request.memory_mib < manifest.min_memory_mib {

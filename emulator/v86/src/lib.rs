@@ -18,6 +18,7 @@ mod glue;
 mod hooks;
 mod image;
 mod saving;
+mod shipped;
 mod watch;
 
 use std::rc::Rc;
@@ -25,12 +26,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use emulator_engine::{
-    Awakening, Capabilities, Engine, GuestIo, Instant, LocalFuture, Next, Unready,
+    Awakening, Capabilities, Engine, GuestIo, Instant, LocalFuture, Next, Shipped, Unready,
 };
 use emulator_protocol::{
     BootRequest, Fault, FaultKind, Halt, Party, Phase, Progress, Stats, TerminalSize,
 };
-use emulator_snapshot::{Source, State};
+use emulator_snapshot::state::{Source, State};
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -334,6 +335,17 @@ impl Engine for V86 {
         source: &'a dyn Source,
     ) -> LocalFuture<'a, Result<(), Fault>> {
         Box::pin(self.take(request, waker, report, source))
+    }
+
+    fn shipped<'a>(
+        &'a mut self,
+        request: &'a BootRequest,
+    ) -> LocalFuture<'a, Option<Box<dyn Shipped>>> {
+        Box::pin(shipped::find(request, Rc::clone(&self.meter)))
+    }
+
+    fn drain(&mut self, io: &mut GuestIo) {
+        self.signals.drain_console(&mut io.output);
     }
 
     fn save(&mut self) -> Result<State<'_>, Unready> {

@@ -10,9 +10,8 @@ use std::rc::Rc;
 use emulator_disk::Manifest as Image;
 use emulator_engine::{Awakening, Unready};
 use emulator_protocol::{BootRequest, Fault, FaultKind, Party, Phase, Progress};
-use emulator_snapshot::{
-    Body, CHUNK_SIZE, Error, Id, Manifest, Origin, Pages, Section, Source, State,
-};
+use emulator_snapshot::state::{Body, Pages, Section, Source, State};
+use emulator_snapshot::{CHUNK_SIZE, Error, Id, Manifest, Origin};
 use js_sys::Uint8Array;
 
 use crate::disk::Chunked;

@@ -7,12 +7,13 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use emulator_engine::{Engine, GuestIo, Instant, Next};
+use emulator_engine::{Awakening, Engine, GuestIo, Instant, Next, Unready};
 use emulator_protocol::{
     BootRequest, CONSOLE_MESSAGE, Command, EngineKind, Event, Fault, FaultKind, MachineState,
     Party, Stats,
 };
 
+use crate::capture::{Capture, Memo};
 use crate::credit::Credit;
 
 /// When [`Machine::pump`] is due again if nothing happens before.
@@ -88,7 +89,8 @@ impl Machine {
                 self.enter(state, events);
             }
             Command::Crash => panic!("the page asked for a crash"),
-            Command::Boot(_) | Command::Pause | Command::Resume | Command::Retry => {}
+            // The rest is the host's, or has no meaning in this state.
+            _ => {}
         }
     }
 
@@ -127,6 +129,58 @@ impl Machine {
                 self.fail(fault, events);
                 Due::Idle
             }
+        }
+    }
+
+    /// Goes on after a restore: the guest learns what it missed, and gets what was typed
+    /// before the save and not yet read.
+    pub fn awaken(&mut self, awakening: &Awakening, input: &[u8]) {
+        self.engine.awaken(awakening);
+        // What was saved fitted into the same queue.
+        let _ = self.io.input.push(input);
+    }
+
+    /// Takes hold of the state, with the console input that the guest has not taken yet. The
+    /// guest goes on. Whatever it has printed until now is posted, whether or not there is
+    /// credit for it: there is at most a queue of the engine and one of ours.
+    ///
+    /// # Errors
+    /// [`Unready`], and nothing has happened but that console output was posted.
+    pub fn capture(
+        &mut self,
+        memo: &Memo,
+        events: &mut Vec<Event>,
+    ) -> Result<(Capture, Vec<u8>), Unready> {
+        match self.state {
+            MachineState::Running => {}
+            MachineState::Booting => return Err(Unready::Busy),
+            MachineState::Paused if self.io.ready => {}
+            _ => return Err(Unready::Never("The machine is not running.".into())),
+        }
+        if self.state == MachineState::Running {
+            self.engine.pause();
+        }
+        loop {
+            self.engine.drain(&mut self.io);
+            if self.io.output.is_empty() {
+                break;
+            }
+            self.flush(events);
+        }
+        let state = self.engine.save();
+        let capture = state.map(|state| Capture::take(state, memo));
+        if self.state == MachineState::Running {
+            self.engine.resume();
+        }
+        let capture = capture?;
+        events.push(Event::Captured);
+        Ok((capture, self.io.input.peek(self.io.input.len())))
+    }
+
+    /// Ends the machine for good.
+    pub fn stop(&mut self) {
+        if self.state == MachineState::Running {
+            self.engine.pause();
         }
     }
 
@@ -246,7 +300,7 @@ mod tests {
 
     impl Engine for Scripted {
         fn capabilities(&self) -> Capabilities {
-            Capabilities { memory_mib: Some(128..=1024) }
+            Capabilities { memory_mib: Some(128..=1024), sections: None }
         }
         fn boot<'a>(
             &'a mut self,

@@ -1,0 +1,395 @@
+//! The edge of saving: the browser's database, its locks, and the page's part in a save.
+//!
+//! A machine with a name has one writer, this worker, for as long as it lives. A save waits
+//! for the page once: what is on the terminal is the page's to say, and it says it for just
+//! the moment in which the state was held.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use emulator_engine::{Awakening, LocalFuture, Unready};
+use emulator_protocol::{BootRequest, Event, Fault, FaultKind, Party, Resumption, Saved};
+use emulator_snapshot::{Id, Manifest, Meta, screen};
+use emulator_store::locks::{End, Writer};
+use emulator_store::{Head, IndexedDb, Record, SnapshotStore, StoreError};
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::MessageChannel;
+
+use crate::capture::Capture;
+use crate::host::{now, scope, tell, with_machine};
+use crate::keeper::{INPUT, Keeper, Label, Pace, SECTIONS};
+use crate::library::{self, damaged, describe, flavour_name, told};
+use crate::source::Kept;
+
+/// How long a machine that waits for its disk is waited for.
+const BUSY_LIMIT: Duration = Duration::from_secs(20);
+
+/// How often it is asked again.
+const BUSY_LOOK: Duration = Duration::from_millis(10);
+
+/// How long the page may take to say what is on the terminal. A hidden tab's timers come once
+/// a second, and xterm.js needs some of them.
+const SCREEN_LIMIT: Duration = Duration::from_secs(20);
+
+/// The right to save a machine, and what is needed for it.
+pub(crate) struct Claim {
+    pub(crate) store: Rc<IndexedDb>,
+    pub(crate) head: Option<Head>,
+    keeper: Keeper<IndexedDb>,
+    writer: Writer,
+}
+
+thread_local! {
+    static STORE: RefCell<Option<Rc<IndexedDb>>> = const { RefCell::new(None) };
+    static CLAIM: RefCell<Option<Claim>> = const { RefCell::new(None) };
+    static SAVING: Cell<bool> = const { Cell::new(false) };
+    static SCREEN: RefCell<Option<oneshot::Sender<(String, String)>>> = const { RefCell::new(None) };
+}
+
+/// The store, opened once.
+pub(crate) async fn store() -> Result<Rc<IndexedDb>, StoreError> {
+    if let Some(store) = STORE.with_borrow(Clone::clone) {
+        return Ok(store);
+    }
+    let store = Rc::new(IndexedDb::open().await?);
+    STORE.set(Some(Rc::clone(&store)));
+    Ok(store)
+}
+
+/// Becomes the one that saves a machine.
+///
+/// # Errors
+/// [`StoreError::InUse`] if another tab is, and more if nobody can.
+pub(crate) async fn claim(machine: &str, take_over: bool) -> Result<Claim, StoreError> {
+    let store = store().await?;
+    let writer = if take_over {
+        Writer::take_over(machine).await?
+    } else {
+        Writer::acquire(machine).await?
+    };
+    let mut head = store.head(machine).await?;
+    if let (true, Some(found)) = (take_over, &head) {
+        // Ends what the tab that had it may still be writing.
+        head = Some(store.commit(machine, Some(found.generation), found.current).await?);
+    }
+    let generation = head.as_ref().map(|head| head.generation);
+    let keeper = Keeper::new(Rc::clone(&store), machine.to_owned(), generation);
+    Ok(Claim { store, head, keeper, writer })
+}
+
+impl Claim {
+    /// The machine runs: from now on it can be saved, and others may ask for it.
+    pub(crate) fn establish(mut self, parent: Option<Id>) {
+        self.keeper.came_from(parent);
+        self.writer.on_release_request(|| tell(&[Event::ReleaseAsked]));
+        let lost = self.writer.lost();
+        CLAIM.set(Some(self));
+        spawn_local(async move {
+            if lost.await == End::Stolen {
+                give_up();
+            }
+        });
+    }
+}
+
+/// A stored snapshot, ready to be read.
+pub(crate) async fn stored(store: &Rc<IndexedDb>, id: Id) -> Result<Kept<IndexedDb>, Fault> {
+    let (_, bytes) = store.snapshot(id).await.map_err(told)?;
+    if Id::of(&bytes) != id {
+        return Err(damaged(&emulator_snapshot::Error::Hash));
+    }
+    let manifest = Manifest::read(&bytes).map_err(|error| damaged(&error))?;
+    Ok(Kept::stored(manifest, Rc::clone(store)))
+}
+
+/// Checks what a snapshot says of itself, and tells the page what to paint.
+pub(crate) fn announce(manifest: &Manifest, engine: &[(&str, u16)]) -> Result<Vec<u8>, Fault> {
+    let known: Vec<_> = SECTIONS.iter().chain(engine).copied().collect();
+    manifest.expect_only(&known).map_err(|error| damaged(&error))?;
+    let meta = Meta::of(manifest).map_err(|error| damaged(&error))?;
+    let screen = screen::of(manifest).map_err(|error| damaged(&error))?;
+    tell(&[Event::Resumes(Resumption {
+        saved_ms: meta.saved_ms,
+        name: meta.label,
+        screen: screen.unwrap_or_default().to_owned(),
+    })]);
+    Ok(manifest.inline(INPUT).unwrap_or_default().to_vec())
+}
+
+/// What a guest missed.
+pub(crate) fn awakening() -> Awakening {
+    let mut entropy = [0; 32];
+    let crypto = scope().and_then(|scope| scope.crypto().ok());
+    if let Some(crypto) = crypto {
+        // It fails for more than 64 KiB.
+        let _ = crypto.get_random_values_with_u8_array(&mut entropy);
+    }
+    let time = Duration::from_secs_f64(js_sys::Date::now().max(0.0) / 1000.0);
+    Awakening { time, entropy }
+}
+
+/// Keeps what came with the image, so that it is there without a network, and so that what
+/// the machine shares with it is not stored again. Failing costs a download, no more.
+pub(crate) fn keep_shipped(source: Kept<IndexedDb>) {
+    let (manifest, chunks) = source.into_foreign();
+    spawn_local(async move {
+        let _ = try_keep_shipped(manifest, chunks).await;
+    });
+}
+
+async fn try_keep_shipped(
+    manifest: Manifest,
+    chunks: Vec<(Id, Vec<u8>)>,
+) -> Result<(), StoreError> {
+    let store = store().await?;
+    let meta = Meta::of(&manifest).map_err(|error| StoreError::Other(error.to_string()))?;
+    let bytes = manifest.write();
+    let id = Id::of(&bytes);
+    let machine = format!("{}{}.{}", library::SHIPPED, meta.flavour, meta.memory_mib);
+    let head = store.head(&machine).await?;
+    if head.as_ref().is_some_and(|head| head.current == id) {
+        return Ok(());
+    }
+    let _hold = store.hold().await?;
+    store.put_chunks(chunks).await?;
+    let origin = manifest.origin();
+    let record = Record {
+        id,
+        machine: machine.clone(),
+        name: None,
+        saved_ms: meta.saved_ms,
+        engine: origin.engine.clone(),
+        image: Id::from_bytes(origin.image).to_string(),
+        memory_mib: meta.memory_mib,
+        flavour: meta.flavour,
+        cmdline: meta.cmdline,
+        chunks: manifest.chunks().map(|(id, _)| id).collect(),
+        bytes: 0,
+        delta_bytes: 0,
+        screen: String::new(),
+    };
+    store.put_snapshot(record, bytes).await?;
+    store.commit(&machine, head.map(|head| head.generation), id).await?;
+    Ok(())
+}
+
+/// The page's answer to [`Event::Captured`].
+pub(crate) fn screen_came(screen: String, text: String) {
+    if let Some(waiting) = SCREEN.take() {
+        // Nobody waits any more if it came too late.
+        let _ = waiting.send((screen, text));
+    }
+}
+
+/// Saves the machine and tells what came of it.
+pub(crate) async fn save(request: &BootRequest, name: Option<String>) {
+    let event = if SAVING.replace(true) {
+        Event::SaveFailed(busy())
+    } else {
+        let result = attempt(request, name).await;
+        SAVING.set(false);
+        result.map_or_else(Event::SaveFailed, Event::Saved)
+    };
+    tell(&[event]);
+}
+
+async fn attempt(request: &BootRequest, name: Option<String>) -> Result<Saved, Fault> {
+    let started = now();
+    let Some(mut claim) = CLAIM.take() else { return Err(unclaimed(request)) };
+    let result = try_save(&mut claim, request, name).await;
+    // Unless it was taken away meanwhile.
+    if !CLAIM_LOST.replace(false) {
+        CLAIM.set(Some(claim));
+    }
+    let (record, pause) = result?;
+    let own = record.delta_bytes;
+    Ok(Saved {
+        snapshot: describe(record, own, true),
+        pause_ms: pause.as_secs_f64() * 1000.0,
+        took_ms: now().saturating_sub(started).as_secs_f64() * 1000.0,
+    })
+}
+
+thread_local! {
+    /// The claim was lost while it was in use.
+    static CLAIM_LOST: Cell<bool> = const { Cell::new(false) };
+}
+
+async fn try_save(
+    claim: &mut Claim,
+    request: &BootRequest,
+    name: Option<String>,
+) -> Result<(Record, Duration), Fault> {
+    let mut again = true;
+    loop {
+        let (capture, input, pause) = hold_state(&claim.keeper).await?;
+        let (screen, text) = screen_of_page().await?;
+        let label = Label {
+            name: name.clone(),
+            saved_ms: js_sys::Date::now() as u64,
+            memory_mib: request.memory_mib,
+            flavour: flavour_name(request.flavour).into(),
+            cmdline: request.cmdline.clone(),
+            screen,
+            text,
+            input,
+        };
+        match claim.keeper.keep(capture, label, &Breath).await {
+            Ok(record) => return Ok((record, pause)),
+            // The storage was cleared: now all of the machine is held, and written.
+            Err(StoreError::Missing(_)) if again => again = false,
+            Err(error) => return Err(told(error)),
+        }
+    }
+}
+
+/// Holds the state as soon as the machine is ready for that.
+async fn hold_state(keeper: &Keeper<IndexedDb>) -> Result<(Capture, Vec<u8>, Duration), Fault> {
+    let asked = now();
+    loop {
+        let start = now();
+        let mut events = Vec::new();
+        let held = with_machine(|machine| machine.capture(keeper.memo(), &mut events));
+        let pause = now().saturating_sub(start);
+        tell(&events);
+        match held {
+            Some(Ok((capture, input))) => return Ok((capture, input, pause)),
+            Some(Err(Unready::Busy)) if now().saturating_sub(asked) < BUSY_LIMIT => {
+                sleep(BUSY_LOOK).await;
+            }
+            Some(Err(Unready::Busy)) => return Err(busy()),
+            Some(Err(Unready::Never(why))) => return Err(unready(why)),
+            None => return Err(unready("There is no machine.".into())),
+        }
+    }
+}
+
+async fn screen_of_page() -> Result<(String, String), Fault> {
+    let (sender, receiver) = oneshot::channel();
+    SCREEN.set(Some(sender));
+    match select(receiver, Box::pin(sleep(SCREEN_LIMIT))).await {
+        Either::Left((Ok(screen), _)) => Ok(screen),
+        _ => Err(unready("The page did not say what is on the terminal.".into())),
+    }
+}
+
+/// Lets another tab have the machine, after a save that may be under way.
+pub(crate) async fn release() {
+    while SAVING.get() {
+        sleep(BUSY_LOOK).await;
+    }
+    give_up();
+}
+
+/// Ends the machine, because it is another tab's now.
+fn give_up() {
+    with_machine(crate::machine::Machine::stop);
+    if CLAIM.take().is_none() && SAVING.get() {
+        CLAIM_LOST.set(true);
+    }
+    tell(&[Event::Fault(Fault {
+        kind: FaultKind::TakenOver,
+        party: Party::Host,
+        summary: "This machine goes on in another tab.".into(),
+        advice: "Close this tab, or take the machine back here.".into(),
+        retry: false,
+        detail: String::new(),
+    })]);
+}
+
+/// Lets the guest run between two chunks, and tells the page how far it is.
+struct Breath;
+
+impl Pace for Breath {
+    fn breathe(&self) -> LocalFuture<'_, ()> {
+        Box::pin(turn())
+    }
+
+    fn progress(&self, done: usize, total: usize) {
+        let count = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        tell(&[Event::Saving { done: count(done), total: count(total) }]);
+    }
+}
+
+thread_local! {
+    static TURNS: Turns = Turns::new();
+}
+
+/// Comes back after whatever else waits in the event loop. A timer would do, but after some
+/// of them a browser makes each wait for 4 ms.
+struct Turns {
+    channel: MessageChannel,
+    waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>>,
+    _listener: Closure<dyn FnMut()>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let waiting: Rc<RefCell<VecDeque<oneshot::Sender<()>>>> = Rc::default();
+        let queue = Rc::clone(&waiting);
+        let listener = Closure::<dyn FnMut()>::new(move || {
+            if let Some(turn) = queue.borrow_mut().pop_front() {
+                let _ = turn.send(());
+            }
+        });
+        let channel = MessageChannel::new().expect("message channels exist");
+        channel.port1().set_onmessage(Some(listener.as_ref().unchecked_ref()));
+        Self { channel, waiting, _listener: listener }
+    }
+}
+
+async fn turn() {
+    let (sender, receiver) = oneshot::channel();
+    TURNS.with(|turns| {
+        turns.waiting.borrow_mut().push_back(sender);
+        turns.channel.port2().post_message(&JsValue::NULL).expect("a null can be posted");
+    });
+    // The other end is never dropped before it was called.
+    let _ = receiver.await;
+}
+
+async fn sleep(time: Duration) {
+    let Some(scope) = scope() else { return };
+    let promise = js_sys::Promise::new(&mut |resolve, _| {
+        let millis = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+        scope
+            .set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, millis)
+            .expect("timers exist");
+    });
+    // A timer does not fail.
+    let _ = JsFuture::from(promise).await;
+}
+
+fn busy() -> Fault {
+    Fault {
+        kind: FaultKind::Busy,
+        party: Party::Host,
+        summary: "The machine cannot be saved at this moment.".into(),
+        advice: "Another save is under way, or it is starting; try again in a moment.".into(),
+        retry: false,
+        detail: String::new(),
+    }
+}
+
+fn unready(why: String) -> Fault {
+    Fault {
+        kind: FaultKind::Unsupported,
+        party: Party::Host,
+        summary: "The machine cannot be saved.".into(),
+        advice: "Machines with a real kernel can be saved while they run.".into(),
+        retry: false,
+        detail: why,
+    }
+}
+
+fn unclaimed(request: &BootRequest) -> Fault {
+    if request.machine.is_none() {
+        return unready("It was started without a name.".into());
+    }
+    told(StoreError::Unavailable("it was not there when the machine started".into()))
+}
