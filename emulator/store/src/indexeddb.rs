@@ -12,19 +12,23 @@
 //! object stores and reads; what writes goes through [`raw`], which says why.
 
 mod raw;
+mod values;
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
 use emulator_snapshot::Id;
-use futures_util::future::{Either, join_all, select};
-use js_sys::{Object, Reflect, Uint8Array};
+use futures_util::future::{Either, join, join_all, select};
+use js_sys::Uint8Array;
 use rexie::{KeyRange, ObjectStore, Rexie, Store, TransactionMode};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
 
 use self::raw::{Connection, Durability, Transaction};
-use crate::browser::{self, part, sleep, to_its_end};
+use self::values::{
+    bytes, damaged, entry, id, read_manifest, read_record, size, standing, with_record,
+};
+use crate::browser::{self, sleep, to_its_end};
 use crate::locks::{self, Guard};
 use crate::record::bounded_name;
 use crate::rules::{Kept, Standing, batches, no_chunk, no_snapshot, youngest_first};
@@ -45,11 +49,6 @@ const CHUNKS: &str = "chunks";
 const SIZES: &str = "sizes";
 const SNAPSHOTS: &str = "snapshots";
 const MACHINES: &str = "machines";
-
-/// Properties of a value in `snapshots`.
-const RECORD: &str = "record";
-const LIST: &str = "chunks";
-const MANIFEST: &str = "manifest";
 
 /// Saved machines in IndexedDB.
 ///
@@ -87,17 +86,19 @@ impl IndexedDb {
     /// # Errors
     /// As [`IndexedDb::open`].
     pub async fn open_named(name: &str) -> Result<Self, StoreError> {
-        let connect = async {
+        let name = name.to_owned();
+        // To its end, so that a connection that comes too late is closed.
+        let connect = to_its_end(async move {
             let stores = [CHUNKS, SIZES, SNAPSHOTS, MACHINES];
-            let builder = Rexie::builder(name).version(SCHEMA);
+            let builder = Rexie::builder(&name).version(SCHEMA);
             let builder = stores
                 .into_iter()
                 .fold(builder, |builder, store| builder.add_object_store(ObjectStore::new(store)));
             let reader = builder.build().await.map_err(|error| from_rexie(&error))?;
             let reader = Reader(Some(reader));
-            let writer = Connection::open(name).await?;
+            let writer = Connection::open(&name).await?;
             Ok(Self { reader, writer })
-        };
+        });
         let opened = match select(pin!(connect), pin!(sleep(OPEN_WAIT))).await {
             Either::Left((opened, _)) => opened,
             Either::Right(_) => {
@@ -134,10 +135,6 @@ impl IndexedDb {
     async fn value(&self, store: &str, key: &str) -> Result<Option<JsValue>, StoreError> {
         let key = key.into();
         self.read(store, async move |store| store.get(key).await).await
-    }
-
-    async fn values(&self, store: &str) -> Result<Vec<JsValue>, StoreError> {
-        self.read(store, async move |store| store.get_all(None, None).await).await
     }
 }
 
@@ -237,7 +234,7 @@ impl SnapshotStore for IndexedDb {
         let old = transaction.value(MACHINES, machine).await?;
         let old = old.map(|old| standing(&old)).transpose()?;
         let (standing, head) = Standing::moved(old, machine, expected, current)?;
-        if transaction.value(SNAPSHOTS, &current.to_string()).await?.is_none() {
+        if !transaction.has(SNAPSHOTS, &current.to_string()).await? {
             return Err(no_snapshot(current));
         }
         transaction.put(MACHINES, machine, &standing.encode().into())?;
@@ -251,7 +248,8 @@ impl SnapshotStore for IndexedDb {
     }
 
     async fn machines(&self) -> Result<Vec<Head>, StoreError> {
-        let values = self.values(MACHINES).await?;
+        let read = async move |store: Store| store.get_all(None, None).await;
+        let values = self.read(MACHINES, read).await?;
         let standings: Vec<Standing> = values.iter().map(standing).collect::<Result<_, _>>()?;
         let mut heads: Vec<Head> = standings.iter().filter_map(Standing::head).collect();
         // The database sorts by UTF-16, Rust by UTF-8.
@@ -262,14 +260,20 @@ impl SnapshotStore for IndexedDb {
     async fn snapshot(&self, id: Id) -> Result<(Record, Vec<u8>), StoreError> {
         let value = self.value(SNAPSHOTS, &id.to_string()).await?;
         let value = value.ok_or_else(|| no_snapshot(id))?;
-        let manifest = part(&value, MANIFEST).and_then(|manifest| bytes(&manifest));
-        Ok((read_record(id, &value)?, manifest.ok_or_else(|| damaged("the manifest of", id))?))
+        Ok((read_record(id, &value)?, read_manifest(id, &value)?))
     }
 
     async fn list(&self) -> Result<Vec<Record>, StoreError> {
-        let values = self.values(SNAPSHOTS).await?;
-        let mut records: Vec<Record> =
-            values.iter().filter_map(|value| read_record(own_id(value)?, value).ok()).collect();
+        let read = async move |store: Store| {
+            let (keys, values) =
+                join(store.get_all_keys(None, None), store.get_all(None, None)).await;
+            Ok((keys?, values?))
+        };
+        let (keys, values) = self.read(SNAPSHOTS, read).await?;
+        let records = keys.iter().zip(&values);
+        let mut records: Vec<Record> = records
+            .filter_map(|(key, value)| read_record(id(&key.as_string()?)?, value).ok())
+            .collect();
         youngest_first(&mut records);
         Ok(records)
     }
@@ -280,16 +284,14 @@ impl SnapshotStore for IndexedDb {
         let value = transaction.value(SNAPSHOTS, &key).await?.ok_or_else(|| no_snapshot(id))?;
         let mut record = read_record(id, &value)?;
         record.name = name.map(bounded_name);
-        set(value.unchecked_ref(), RECORD, &record.encode().0.into());
-        transaction.put(SNAPSHOTS, &key, &value)?;
+        transaction.put(SNAPSHOTS, &key, &with_record(value, &record))?;
         transaction.done().await
     }
 
     async fn remove(&self, id: Id) -> Result<(), StoreError> {
         let key = id.to_string();
         let transaction = self.writer.begin(&[SNAPSHOTS, MACHINES], Durability::Strict)?;
-        let keys: HashSet<String> =
-            transaction.all(SNAPSHOTS).await?.into_iter().map(|(key, _)| key).collect();
+        let keys: HashSet<String> = transaction.keys(SNAPSHOTS).await?.into_iter().collect();
         if !keys.contains(&key) {
             return Err(no_snapshot(id));
         }
@@ -357,60 +359,6 @@ async fn sweep(transaction: &Transaction) -> Result<Swept, StoreError> {
         }
     }
     Ok(swept)
-}
-
-/// A value of `snapshots`.
-fn entry(record: &Record, manifest: &Uint8Array) -> Object {
-    let (text, list) = record.encode();
-    let entry = Object::new();
-    set(&entry, RECORD, &text.into());
-    set(&entry, LIST, &Uint8Array::from(&list[..]));
-    set(&entry, MANIFEST, manifest);
-    entry
-}
-
-/// The record in a value of `snapshots`.
-fn read_record(id: Id, entry: &JsValue) -> Result<Record, StoreError> {
-    let text = part(entry, RECORD).and_then(|text| text.as_string());
-    let list = part(entry, LIST).and_then(|list| bytes(&list));
-    match (text, list) {
-        (Some(text), Some(list)) => Record::decode(id, &text, &list),
-        _ => Err(damaged("the record of", id)),
-    }
-}
-
-/// The id that a value of `snapshots` says it has.
-fn own_id(entry: &JsValue) -> Option<Id> {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        id: String,
-    }
-    let text = part(entry, RECORD)?.as_string()?;
-    id(&serde_json::from_str::<Named>(&text).ok()?.id)
-}
-
-fn standing(value: &JsValue) -> Result<Standing, StoreError> {
-    Standing::decode(&value.as_string().unwrap_or_default())
-}
-
-fn id(text: &str) -> Option<Id> {
-    text.parse().ok()
-}
-
-fn bytes(value: &JsValue) -> Option<Vec<u8>> {
-    value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec)
-}
-
-fn size(value: &JsValue) -> u64 {
-    value.as_f64().unwrap_or_default() as u64
-}
-
-fn set(object: &Object, name: &str, value: &JsValue) {
-    Reflect::set(object, &name.into(), value).expect("a plain object takes every property");
-}
-
-fn damaged(what: &str, id: Id) -> StoreError {
-    StoreError::Corrupt(format!("{what} {id}"))
 }
 
 /// rexie's own text is "idb error"; the browser's words are behind it.

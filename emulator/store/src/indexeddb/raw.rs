@@ -204,16 +204,29 @@ impl Transaction {
         Ok((!value.is_undefined()).then_some(value))
     }
 
+    /// Whether there is a value.
+    pub(super) async fn has(&self, store: &str, key: &str) -> Result<bool, StoreError> {
+        let request = self.store(store)?.get_key(&key.into());
+        let found = self.answer(&request.map_err(|error| self.reason(&error))?).await?;
+        Ok(!found.is_undefined())
+    }
+
+    /// All keys.
+    pub(super) async fn keys(&self, store: &str) -> Result<Vec<String>, StoreError> {
+        let request = self.store(store)?.get_all_keys();
+        let keys = self.answer(&request.map_err(|error| self.reason(&error))?).await?;
+        Ok(texts(&keys))
+    }
+
     /// All keys and values, in the same order, that of the keys.
     pub(super) async fn all(&self, store: &str) -> Result<Vec<(String, JsValue)>, StoreError> {
         let store = self.store(store)?;
         // Both are asked before either is awaited: one way to the database instead of two.
         let keys = store.get_all_keys().map_err(|error| self.reason(&error))?;
         let values = store.get_all().map_err(|error| self.reason(&error))?;
-        let keys: Array = self.answer(&keys).await?.unchecked_into();
+        let keys = self.answer(&keys).await?;
         let values: Array = self.answer(&values).await?.unchecked_into();
-        let keys = keys.iter().map(|key| key.as_string().unwrap_or_default());
-        Ok(keys.zip(values.iter()).collect())
+        Ok(texts(&keys).into_iter().zip(values.iter()).collect())
     }
 
     /// Waits until the transaction is complete.
@@ -244,6 +257,11 @@ impl Drop for Transaction {
             self.inner.abort().ok();
         }
     }
+}
+
+fn texts(keys: &JsValue) -> Vec<String> {
+    let keys: &Array = keys.unchecked_ref();
+    keys.iter().map(|key| key.as_string().unwrap_or_default()).collect()
 }
 
 /// What listens for the end of a request. The browser would call into nothing if it stayed

@@ -7,6 +7,7 @@ use emulator_snapshot::Id;
 use emulator_store::{
     BATCH_BYTES, Head, NAME_LIMIT, Record, SCREEN_LIMIT, SnapshotStore, StoreError, Swept,
 };
+use futures_util::future::join;
 
 /// Runs all scenarios. The two are ways into the same store, as two tabs have them.
 pub(crate) async fn conformance<S: SnapshotStore>(store: &S, other: &S) {
@@ -200,6 +201,12 @@ async fn the_slower_of_two_writers_is_refused(
     assert_eq!((head.generation, head.current), (3, third));
     one.sweep().await.unwrap();
     assert_eq!(present(one, &[1, 3]).await, [1, 3]);
+    // At the same time: one of them wins, whichever.
+    let (a, b) =
+        join(one.commit(MACHINE, Some(3), first), other.commit(MACHINE, Some(3), third)).await;
+    let refused = Err(StoreError::Superseded { found: Some(4) });
+    assert!(a.is_ok() && b == refused || b.is_ok() && a == refused, "{a:?} {b:?}");
+    assert_eq!(one.head(MACHINE).await.unwrap().unwrap().generation, 4);
 }
 
 async fn a_generation_never_comes_again(store: &impl SnapshotStore) {
