@@ -57,6 +57,12 @@ pub(crate) fn fault_code(kind: FaultKind) -> &'static str {
         FaultKind::Unsupported => "unsupported",
         FaultKind::EngineCrash => "engine-crash",
         FaultKind::VersionMismatch => "version-mismatch",
+        FaultKind::SnapshotDamaged => "snapshot-damaged",
+        FaultKind::SnapshotRefused => "snapshot-refused",
+        FaultKind::StorageFull => "storage-full",
+        FaultKind::StorageUnavailable => "storage-unavailable",
+        FaultKind::TakenOver => "taken-over",
+        FaultKind::Busy => "busy",
     }
 }
 

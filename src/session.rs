@@ -14,8 +14,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use emulator_protocol::{
-    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, TerminalSize,
+    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, Party, Saved,
+    Snapshot, Start, TerminalSize,
 };
+use futures_channel::oneshot;
 use js_sys::JsString;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -88,6 +90,8 @@ struct Core {
     early: RefCell<Vec<Vec<u8>>>,
     observers: RefCell<Vec<Rc<Observer>>>,
     ready_marked: Cell<Generation>,
+    /// Wait for the end of a save.
+    savers: RefCell<Vec<oneshot::Sender<Result<Saved, Fault>>>>,
 }
 
 impl Core {
@@ -136,6 +140,9 @@ impl Session {
             cmdline: choice.cmdline.unwrap_or(plan.cmdline),
             terminal: self.core().size.get(),
             base: base(),
+            machine: None,
+            start: Start::Cold,
+            take_over: false,
         })
     }
 
@@ -148,6 +155,32 @@ impl Session {
             }
             None => self.boot(Choice::default()),
         }
+    }
+
+    /// Saves the machine; resolves when it is safe from a crash.
+    ///
+    /// # Errors
+    /// Why it could not be saved; the machine goes on.
+    pub(crate) async fn save(self, name: Option<String>) -> Result<Saved, Fault> {
+        let (sender, receiver) = oneshot::channel();
+        self.core().savers.borrow_mut().push(sender);
+        self.send(Command::Save { name });
+        receiver.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Ends the machine and starts one from a snapshot; the caller has asked.
+    pub(crate) fn restore(self, snapshot: &Snapshot) -> Generation {
+        self.start(BootRequest {
+            engine: engines::BEST_KERNEL,
+            memory_mib: snapshot.memory_mib,
+            flavour: snapshot.flavour,
+            cmdline: snapshot.cmdline.clone(),
+            terminal: self.core().size.get(),
+            base: base(),
+            machine: Some(snapshot.machine.clone()),
+            start: Start::Snapshot(snapshot.id.clone()),
+            take_over: false,
+        })
     }
 
     /// Stops the guest's clock.
@@ -363,4 +396,16 @@ pub(crate) fn use_session() -> Session {
 #[must_use]
 pub(crate) fn other(engine: emulator_protocol::EngineKind) -> emulator_protocol::EngineKind {
     if engines::is_real(engine) { engines::DEFAULT_ENGINE } else { engines::BEST_KERNEL }
+}
+
+/// The fault of a save whose machine ended before it.
+fn gone() -> Fault {
+    Fault {
+        kind: FaultKind::Unsupported,
+        party: Party::Host,
+        summary: "There is no machine to save.".into(),
+        advice: "Start one with a real kernel first.".into(),
+        retry: false,
+        detail: String::new(),
+    }
 }

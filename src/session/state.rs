@@ -66,7 +66,8 @@ impl State {
                 self.fault.get_or_insert_with(|| fault.clone());
                 self.enter(MachineState::Failed);
             }
-            Event::Ready { .. } | Event::Console { .. } | Event::Accepted { .. } => {}
+            // About bytes and saved states, not about where the machine is in its life.
+            _ => {}
         }
     }
 
@@ -123,6 +124,9 @@ mod tests {
             cmdline: String::new(),
             terminal: TerminalSize::default(),
             base: String::new(),
+            machine: None,
+            start: emulator_protocol::Start::Cold,
+            take_over: false,
         }
     }
 

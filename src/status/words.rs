@@ -52,6 +52,8 @@ pub(crate) fn fraction(progress: &Progress) -> f64 {
     let (from, to) = match progress.phase {
         Phase::Engine => (0.02, 0.08),
         Phase::Image => (0.08, 0.35),
+        // Nothing comes after it but the prompt.
+        Phase::Restore => (0.08, 1.0),
         Phase::Firmware => (0.35, 0.45),
         Phase::Kernel => (0.45, 0.65),
         Phase::Init => (0.65, 0.75),
@@ -69,6 +71,7 @@ fn boot(progress: &Progress) -> String {
     let step = match progress.phase {
         Phase::Engine => "Loading the engine",
         Phase::Image => "Loading the kernel",
+        Phase::Restore => "Restoring the machine's memory",
         Phase::Firmware => "Starting the firmware",
         Phase::Kernel => "The kernel is starting",
         Phase::Init => "Looking for the disk",

@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use emulator_engine::{CONSOLE_QUEUE, Engine, GuestIo, Next};
-use emulator_protocol::{BootRequest, EngineKind, Flavour, TerminalSize};
+use emulator_protocol::{BootRequest, EngineKind, Flavour, Start, TerminalSize};
 use emulator_shell::Shell;
 use tokio::sync::Notify;
 
@@ -45,6 +45,9 @@ impl Machine {
             cmdline: String::new(),
             terminal: size,
             base: String::new(),
+            machine: None,
+            start: Start::Cold,
+            take_over: false,
         };
         let mut shell = Shell::new();
         shell.boot(&request, waker.clone(), Rc::new(|_| {})).await.expect("boots");

@@ -289,7 +289,9 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use emulator_engine::{CONSOLE_QUEUE, Capabilities, LocalFuture};
-    use emulator_protocol::{CONSOLE_HIGH_WATER, Flavour, Halt, Phase, Progress, TerminalSize};
+    use emulator_protocol::{
+        CONSOLE_HIGH_WATER, Flavour, Halt, Phase, Progress, Start, TerminalSize,
+    };
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -328,6 +330,9 @@ mod tests {
             cmdline: String::new(),
             terminal: TerminalSize::default(),
             base: String::new(),
+            machine: None,
+            start: Start::Cold,
+            take_over: false,
         }
     }
 
