@@ -43,6 +43,7 @@ class Cpio:
 def initrd(root, init, guest, out):
     with tarfile.open(root) as tar:
         busybox = tar.extractfile(find(tar, "bin/busybox")).read()
+        agent = tar.extractfile(find(tar, "usr/lib/vivarium/agent")).read()
     with open(out, "wb") as file:
         cpio = Cpio(file)
         directories = ["bin", "dev", "disk", "etc", "memory", "proc", "root", "run", "sbin", "sys"]
@@ -53,6 +54,7 @@ def initrd(root, init, guest, out):
         cpio.add("bin/busybox", stat.S_IFREG | 0o755, busybox)
         cpio.add("bin/sh", stat.S_IFLNK | 0o777, b"busybox")
         cpio.add("sbin/init", stat.S_IFLNK | 0o777, b"../bin/busybox")
+        cpio.add("usr/lib/vivarium/agent", stat.S_IFREG | 0o755, agent)
         cpio.add("init", stat.S_IFREG | 0o755, open(init, "rb").read())
         cpio.add("etc/passwd", stat.S_IFREG | 0o644, b"root::0:0:root:/root:/bin/sh\n")
         cpio.add("etc/group", stat.S_IFREG | 0o644, b"root:x:0:\ntty:x:5:\n")

@@ -86,6 +86,8 @@ pub struct Resumption {
     pub saved_ms: u64,
     /// Its name, if it has one.
     pub name: Option<String>,
+    /// Whether it came with the image, and is nobody's work.
+    pub shipped: bool,
     /// Escape sequences that paint what was on the terminal.
     pub screen: String,
 }

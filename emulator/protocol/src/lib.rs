@@ -114,7 +114,7 @@ mod tests {
                 ..Stats::default()
             }),
             Event::Halted { reason: Halt::Reboot },
-            Event::Resumes(Resumption { saved_ms: 5, name: None, screen: "# ".into() }),
+            Event::Resumes(Resumption { saved_ms: 5, name: None, shipped: true, screen: "# ".into() }),
             Event::Held,
             Event::ReleaseAsked,
             Event::Captured,

@@ -155,7 +155,6 @@ export class Machine {
     machine.emulator = emulator;
     await new Promise((loaded) => emulator.add_listener("emulator-loaded", loaded));
     emulator.add_listener("virtio-console0-output-bytes", hooks.console);
-    emulator.add_listener(`virtio-console${AGENT_PORT}-output-bytes`, hooks.agent);
     emulator.add_listener("serial0-output-byte", hooks.serial);
     emulator.add_listener("cpu-event-halt", hooks.halted);
     machine.guard(hooks);

@@ -30,7 +30,6 @@ struct Notes {
     logged: Cell<bool>,
     reset: Cell<bool>,
     halted: Cell<bool>,
-    awake: Cell<bool>,
     crash: RefCell<Option<String>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -77,11 +76,6 @@ impl Signals {
         self.0.halted.get()
     }
 
-    /// Whether the guest's agent has said a word since the last call.
-    pub(crate) fn take_awake(&self) -> bool {
-        self.0.awake.replace(false)
-    }
-
     pub(crate) fn crash(&self) -> Option<String> {
         self.0.crash.take()
     }
@@ -100,15 +94,6 @@ impl Signals {
             "console",
             closure1(move |bytes| {
                 notes.console.borrow_mut().extend(bytes.unchecked_into::<Uint8Array>().to_vec());
-                notes.wake();
-            }),
-        );
-        let notes = Rc::clone(&self.0);
-        set(
-            &hooks,
-            "agent",
-            closure1(move |_| {
-                notes.awake.set(true);
                 notes.wake();
             }),
         );

@@ -13,13 +13,20 @@ use std::time::Duration;
 
 use emulator_engine::{Engine, Instant};
 use emulator_protocol::{
-    BootRequest, Command, EngineKind, Event, Fault, FaultKind, MachineState, PROTOCOL_VERSION,
-    Party, STATS_INTERVAL_MS,
+    BootRequest, Command, EngineKind, Event, Fault, FaultKind, LibraryAnswer, MachineState,
+    PROTOCOL_VERSION, Party, STATS_INTERVAL_MS, Start,
 };
+use emulator_snapshot::state::Source;
+use emulator_snapshot::{Id, Manifest};
+use emulator_store::StoreError;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
 
+use crate::library::{self, Reply};
 use crate::machine::{self, Due, Machine};
+use crate::saver::{self, Claim};
+use crate::source::Kept;
 
 /// Wakes of the machine within this time of a pump wait for its end. A guest that prints
 /// letter by letter would else cost a message for each, and a message costs more than the
@@ -34,7 +41,28 @@ enum Slot {
     Empty,
     /// Commands that came while the engine was loading; the page's window bounds them.
     Booting(Vec<Command>),
-    Live(Box<Machine>),
+    Live(Box<Machine>, Rc<BootRequest>),
+}
+
+/// Why a machine was not booted.
+enum Stop {
+    /// Another tab runs it.
+    Held,
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// An engine that is ready to be driven.
+struct Loaded {
+    engine: Box<dyn Engine>,
+    claim: Option<Claim>,
+    /// What it was restored from, and what had been typed then.
+    restored: Option<(Option<Id>, Vec<u8>)>,
 }
 
 struct Host {
@@ -96,7 +124,7 @@ impl Wake for Nudge {
     }
 }
 
-fn scope() -> Option<DedicatedWorkerGlobalScope> {
+pub(crate) fn scope() -> Option<DedicatedWorkerGlobalScope> {
     js_sys::global().dyn_into().ok()
 }
 
@@ -127,7 +155,7 @@ fn listen(scope: &DedicatedWorkerGlobalScope) {
 fn beat(scope: &DedicatedWorkerGlobalScope) {
     let handler = Closure::<dyn FnMut()>::new(|| {
         let report = match &mut *host().slot.borrow_mut() {
-            Slot::Live(machine) => machine.report(now()),
+            Slot::Live(machine, _) => machine.report(now()),
             _ => Event::Stats(emulator_protocol::Stats::default()),
         };
         tell(&[report]);
@@ -140,17 +168,52 @@ fn beat(scope: &DedicatedWorkerGlobalScope) {
 }
 
 fn obey(command: Command) {
+    match command {
+        Command::Library { ticket, request } => spawn_local(async move {
+            let reply = match saver::store().await {
+                Ok(store) => library::answer(&*store, request).await,
+                Err(error) => Reply::Answer(LibraryAnswer::Failed { fault: library::told(error) }),
+            };
+            tell(&[match reply {
+                Reply::Answer(answer) => Event::Library { ticket, answer },
+                Reply::File(bytes) => Event::Exported { ticket, bytes },
+            }]);
+        }),
+        Command::Import { ticket, bytes } => spawn_local(async move {
+            let answer = match saver::store().await {
+                Ok(store) => library::import(&*store, &bytes).await,
+                Err(error) => LibraryAnswer::Failed { fault: library::told(error) },
+            };
+            tell(&[Event::Library { ticket, answer }]);
+        }),
+        Command::Screen { screen, text } => saver::screen_came(screen, text),
+        Command::Release => spawn_local(saver::release()),
+        Command::Crash => panic!("the page asked for a crash"),
+        command => instruct(command),
+    }
+}
+
+/// Obeys a command about this worker's machine.
+fn instruct(command: Command) {
     let mut slot = host().slot.borrow_mut();
     match (&mut *slot, command) {
         (Slot::Empty, Command::Boot(request)) => {
             *slot = Slot::Booting(Vec::new());
             drop(slot);
-            wasm_bindgen_futures::spawn_local(boot(request));
+            spawn_local(boot(request));
         }
-        (_, Command::Crash) => panic!("the page asked for a crash"),
+        (Slot::Live(_, request), Command::Save { name }) => {
+            let request = Rc::clone(request);
+            drop(slot);
+            spawn_local(async move { saver::save(&request, name).await });
+        }
+        (_, Command::Save { .. }) => {
+            drop(slot);
+            tell(&[Event::SaveFailed(saver::busy())]);
+        }
         (Slot::Empty, _) => {}
         (Slot::Booting(waiting), command) => waiting.push(command),
-        (Slot::Live(machine), command) => {
+        (Slot::Live(machine, _), command) => {
             let mut events = Vec::new();
             machine.command(command, &mut events);
             drop(slot);
@@ -160,13 +223,30 @@ fn obey(command: Command) {
     }
 }
 
+/// Does something with the machine, if there is one.
+pub(crate) fn with_machine<T>(act: impl FnOnce(&mut Machine) -> T) -> Option<T> {
+    match &mut *host().slot.borrow_mut() {
+        Slot::Live(machine, _) => Some(act(machine)),
+        _ => None,
+    }
+}
+
+/// Forgets the machine and all its memory.
+pub(crate) fn drop_machine() {
+    host().slot.replace(Slot::Empty);
+}
+
 async fn boot(request: BootRequest) {
     tell(&[Event::State { state: MachineState::Booting }]);
     let started = now();
     let waker = Waker::from(Arc::new(Nudge));
     match load(&request, &waker).await {
-        Ok(engine) => {
-            let mut machine = Machine::new(engine, &request, waker, started);
+        Ok(loaded) => {
+            let mut machine = Machine::new(loaded.engine, &request, waker, started);
+            let parent = loaded.restored.as_ref().and_then(|(parent, _)| *parent);
+            if let Some((_, input)) = loaded.restored {
+                machine.awaken(&saver::awakening(), &input);
+            }
             let mut events = Vec::new();
             let waiting = host().slot.replace(Slot::Empty);
             if let Slot::Booting(commands) = waiting {
@@ -174,24 +254,117 @@ async fn boot(request: BootRequest) {
                     machine.command(command, &mut events);
                 }
             }
-            host().slot.replace(Slot::Live(Box::new(machine)));
+            host().slot.replace(Slot::Live(Box::new(machine), Rc::new(request)));
+            if let Some(claim) = loaded.claim {
+                claim.establish(parent);
+            }
             tell(&events);
             soon();
         }
-        Err(fault) => {
+        Err(Stop::Held) => {
+            host().slot.replace(Slot::Empty);
+            tell(&[Event::State { state: MachineState::Idle }, Event::Held]);
+        }
+        Err(Stop::Fault(fault)) => {
             host().slot.replace(Slot::Empty);
             tell(&[Event::State { state: MachineState::Failed }, Event::Fault(fault)]);
         }
     }
 }
 
-async fn load(request: &BootRequest, waker: &Waker) -> Result<Box<dyn Engine>, Fault> {
-    let mut engine =
-        (host().factory)(request.engine).ok_or_else(|| machine::foreign(request.engine))?;
+/// Gets an engine to where the machine begins.
+async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
+    let mut engine = make(request.engine)?;
     machine::check(&*engine, request)?;
-    let report = Rc::new(|progress| tell(&[Event::Progress(progress)]));
-    engine.boot(request, waker.clone(), report).await?;
-    Ok(engine)
+    let Some(sections) = engine.capabilities().sections else {
+        engine.boot(request, waker.clone(), report()).await?;
+        return Ok(Loaded { engine, claim: None, restored: None });
+    };
+    let claim = claim(request).await?;
+    let mut damage = None;
+    for id in candidates(request, claim.as_ref())? {
+        let store = saver::store().await.map_err(library::told)?;
+        let restored = async {
+            let source = saver::stored(&store, id).await?;
+            restore(&mut *engine, request, waker, &source, sections, false).await
+        };
+        match restored.await {
+            Ok(input) => return Ok(Loaded { engine, claim, restored: Some((Some(id), input)) }),
+            // The one before may be whole.
+            Err(fault) if fault.kind == FaultKind::SnapshotDamaged => {
+                damage.get_or_insert(fault);
+                engine = make(request.engine)?;
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    if let Some(fault) = damage {
+        return Err(fault.into());
+    }
+    if request.start != Start::Cold
+        && let Some(shipped) = engine.shipped(request).await
+        && let Ok(manifest) = Manifest::read(shipped.manifest())
+    {
+        let source = Kept::shipped(manifest, shipped, saver::store().await.ok());
+        match restore(&mut *engine, request, waker, &source, sections, true).await {
+            Ok(input) => {
+                saver::keep_shipped(source);
+                return Ok(Loaded { engine, claim, restored: Some((None, input)) });
+            }
+            // A boot is slower, and as good.
+            Err(_) => engine = make(request.engine)?,
+        }
+    }
+    engine.boot(request, waker.clone(), report()).await?;
+    Ok(Loaded { engine, claim, restored: None })
+}
+
+fn make(kind: EngineKind) -> Result<Box<dyn Engine>, Fault> {
+    (host().factory)(kind).ok_or_else(|| machine::foreign(kind))
+}
+
+fn report() -> Rc<dyn Fn(emulator_protocol::Progress)> {
+    Rc::new(|progress| tell(&[Event::Progress(progress)]))
+}
+
+/// Takes the machine's name. Without storage it runs all the same, and the page is told.
+async fn claim(request: &BootRequest) -> Result<Option<Claim>, Stop> {
+    let Some(machine) = &request.machine else { return Ok(None) };
+    match saver::claim(machine, request.take_over).await {
+        Ok(claim) => Ok(Some(claim)),
+        Err(StoreError::InUse) => Err(Stop::Held),
+        Err(error) => {
+            tell(&[Event::SaveFailed(library::told(error))]);
+            Ok(None)
+        }
+    }
+}
+
+/// Snapshots that the machine may go on from, the best first.
+fn candidates(request: &BootRequest, claim: Option<&Claim>) -> Result<Vec<Id>, Fault> {
+    match (&request.start, claim.and_then(|claim| claim.head.as_ref())) {
+        (Start::Snapshot(id), _) => {
+            let missing = |_| library::told(StoreError::Missing("that snapshot".into()));
+            Ok(vec![id.parse().map_err(missing)?])
+        }
+        (Start::Head, Some(head)) => {
+            Ok([Some(head.current), head.previous].into_iter().flatten().collect())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+async fn restore(
+    engine: &mut dyn Engine,
+    request: &BootRequest,
+    waker: &Waker,
+    source: &dyn Source,
+    sections: &[(&str, u16)],
+    shipped: bool,
+) -> Result<Vec<u8>, Fault> {
+    let input = saver::announce(source.manifest(), sections, shipped)?;
+    engine.restore(request, waker.clone(), report(), source).await?;
+    Ok(input)
 }
 
 /// Runs one slice and arranges for the next.
@@ -203,7 +376,7 @@ fn pump() {
     cancel_timer();
     let mut events = Vec::new();
     let due = match &mut *host.slot.borrow_mut() {
-        Slot::Live(machine) => machine.pump(now(), &mut events),
+        Slot::Live(machine, _) => machine.pump(now(), &mut events),
         _ => Due::Idle,
     };
     tell(&events);
@@ -255,12 +428,12 @@ fn later(delay: Duration) {
     host.timer.set(Some(timer));
 }
 
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let millis = host().scope.performance().map_or(0.0, |clock| clock.now());
     Duration::from_secs_f64(millis.max(0.0) / 1000.0)
 }
 
-fn tell(events: &[Event]) {
+pub(crate) fn tell(events: &[Event]) {
     for event in events {
         post(&host().scope, event);
     }

@@ -68,7 +68,8 @@ async fn snapshots<S: SnapshotStore>(store: &S) -> Result<Vec<Snapshot>, StoreEr
     for id in records.iter().flat_map(|record| &record.chunks) {
         *users.entry(*id).or_default() += 1;
     }
-    let alone: Vec<Id> = users.iter().filter(|(_, count)| **count == 1).map(|(id, _)| *id).collect();
+    let alone: Vec<Id> =
+        users.iter().filter(|(_, count)| **count == 1).map(|(id, _)| *id).collect();
     let sizes: HashMap<Id, u64> = store.sizes(&alone).await?.into_iter().collect();
     let described = records.into_iter().filter(|record| !record.machine.starts_with(SHIPPED));
     Ok(described
@@ -118,7 +119,9 @@ async fn one<S: SnapshotStore>(store: &S, id: Id) -> Result<LibraryAnswer, Fault
     let all = snapshots(store).await.map_err(told)?;
     let id = id.to_string();
     let found = all.into_iter().find(|snapshot| snapshot.id == id);
-    found.map(LibraryAnswer::Snapshot).ok_or_else(|| told(StoreError::Missing("the snapshot".into())))
+    found
+        .map(LibraryAnswer::Snapshot)
+        .ok_or_else(|| told(StoreError::Missing("the snapshot".into())))
 }
 
 async fn usage<S: SnapshotStore>(store: &S) -> Result<LibraryAnswer, Fault> {
@@ -161,7 +164,11 @@ async fn verify<S: SnapshotStore>(store: &S, id: &str) -> Result<LibraryAnswer, 
     one(store, id).await
 }
 
-async fn fork<S: SnapshotStore>(store: &S, id: &str, machine: &str) -> Result<LibraryAnswer, Fault> {
+async fn fork<S: SnapshotStore>(
+    store: &S,
+    id: &str,
+    machine: &str,
+) -> Result<LibraryAnswer, Fault> {
     let id = parse(id)?;
     let generation = store.head(machine).await.map_err(told)?.map(|head| head.generation);
     store.commit(machine, generation, id).await.map_err(told)?;
@@ -306,7 +313,8 @@ fn plain(screen: &str) -> String {
 }
 
 fn parse(id: &str) -> Result<Id, Fault> {
-    id.parse().map_err(|error| told(StoreError::Missing(format!("a snapshot of that id ({error})"))))
+    id.parse()
+        .map_err(|error| told(StoreError::Missing(format!("a snapshot of that id ({error})"))))
 }
 
 /// A fault of the store in words, with what to do next.
@@ -331,12 +339,9 @@ pub fn told(error: StoreError) -> Fault {
             "This machine was saved by another tab.",
             "Go on there, or reload this tab to go on from what was saved.",
         ),
-        StoreError::InUse => (
-            FaultKind::Busy,
-            Party::Host,
-            "A save is in progress.",
-            "Try again in a moment.",
-        ),
+        StoreError::InUse => {
+            (FaultKind::Busy, Party::Host, "A save is in progress.", "Try again in a moment.")
+        }
         StoreError::Missing(_) => (
             FaultKind::SnapshotDamaged,
             Party::Snapshot,

@@ -21,7 +21,7 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::MessageChannel;
 
 use crate::capture::Capture;
-use crate::host::{now, scope, tell, with_machine};
+use crate::host::{drop_machine, now, scope, tell, with_machine};
 use crate::keeper::{INPUT, Keeper, Label, Pace, SECTIONS};
 use crate::library::{self, damaged, describe, flavour_name, told};
 use crate::source::Kept;
@@ -38,7 +38,6 @@ const SCREEN_LIMIT: Duration = Duration::from_secs(20);
 
 /// The right to save a machine, and what is needed for it.
 pub(crate) struct Claim {
-    pub(crate) store: Rc<IndexedDb>,
     pub(crate) head: Option<Head>,
     keeper: Keeper<IndexedDb>,
     writer: Writer,
@@ -78,8 +77,8 @@ pub(crate) async fn claim(machine: &str, take_over: bool) -> Result<Claim, Store
         head = Some(store.commit(machine, Some(found.generation), found.current).await?);
     }
     let generation = head.as_ref().map(|head| head.generation);
-    let keeper = Keeper::new(Rc::clone(&store), machine.to_owned(), generation);
-    Ok(Claim { store, head, keeper, writer })
+    let keeper = Keeper::new(store, machine.to_owned(), generation);
+    Ok(Claim { head, keeper, writer })
 }
 
 impl Claim {
@@ -108,7 +107,11 @@ pub(crate) async fn stored(store: &Rc<IndexedDb>, id: Id) -> Result<Kept<Indexed
 }
 
 /// Checks what a snapshot says of itself, and tells the page what to paint.
-pub(crate) fn announce(manifest: &Manifest, engine: &[(&str, u16)]) -> Result<Vec<u8>, Fault> {
+pub(crate) fn announce(
+    manifest: &Manifest,
+    engine: &[(&str, u16)],
+    shipped: bool,
+) -> Result<Vec<u8>, Fault> {
     let known: Vec<_> = SECTIONS.iter().chain(engine).copied().collect();
     manifest.expect_only(&known).map_err(|error| damaged(&error))?;
     let meta = Meta::of(manifest).map_err(|error| damaged(&error))?;
@@ -116,6 +119,7 @@ pub(crate) fn announce(manifest: &Manifest, engine: &[(&str, u16)]) -> Result<Ve
     tell(&[Event::Resumes(Resumption {
         saved_ms: meta.saved_ms,
         name: meta.label,
+        shipped,
         screen: screen.unwrap_or_default().to_owned(),
     })]);
     Ok(manifest.inline(INPUT).unwrap_or_default().to_vec())
@@ -286,9 +290,11 @@ pub(crate) async fn release() {
     give_up();
 }
 
-/// Ends the machine, because it is another tab's now.
+/// Ends the machine, because it is another tab's now. A save that is under way ends with an
+/// error: the other tab has moved the head.
 fn give_up() {
     with_machine(crate::machine::Machine::stop);
+    drop_machine();
     if CLAIM.take().is_none() && SAVING.get() {
         CLAIM_LOST.set(true);
     }
@@ -365,7 +371,7 @@ async fn sleep(time: Duration) {
     let _ = JsFuture::from(promise).await;
 }
 
-fn busy() -> Fault {
+pub(crate) fn busy() -> Fault {
     Fault {
         kind: FaultKind::Busy,
         party: Party::Host,

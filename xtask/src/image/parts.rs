@@ -70,8 +70,10 @@ fn kernel(arch: Arch, source: &Path, force: bool) -> Result<PathBuf> {
 /// The root file system and the initial RAM disk.
 fn rootfs(arch: Arch, force: bool) -> Result<PathBuf> {
     let recipe = Key::default()
+        .text(&output(Command::new("gcc").arg("-dumpfullversion"))?)
         .text(&SOURCE_DATE_EPOCH.to_string())
         .paths(&[
+            "image/agent",
             "image/apt.sh",
             "image/rootfs.sh",
             "image/configure.sh",
