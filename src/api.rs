@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use emulator_protocol::{Fault, FaultKind, MachineState, PROTOCOL_VERSION, Stats};
+use emulator_protocol::{Fault, FaultKind, MachineState, PROTOCOL_VERSION, Start, Stats};
 use js_sys::{Error, Function, Object, Promise, Reflect};
 use leptos::prelude::window;
 use wasm_bindgen::prelude::*;
@@ -16,7 +16,7 @@ use web_sys::{TextDecodeOptions, TextDecoder};
 use crate::VERSION;
 use crate::engines;
 use crate::session::{Choice, Generation, Happening, Session};
-use crate::settings::address::flavour;
+use crate::settings::address::{flavour, is_machine};
 
 /// Code of an [`Error`] when another boot took a machine's place.
 const SUPERSEDED: &str = "superseded";
@@ -132,6 +132,10 @@ impl Face {
                 self.call(Topic::State, || state_name(*state).into());
             }
             Happening::Console(bytes) => self.console(bytes),
+            Happening::Held => {
+                self.reject(&error(BUSY, "Another tab runs this machine."));
+            }
+            Happening::Saved => {}
             Happening::Fault(fault) => {
                 self.reject(&fault_error(fault));
                 self.call(Topic::Fault, || fault_object(fault));
@@ -296,6 +300,19 @@ fn choice(options: &JsValue) -> Result<Choice, JsValue> {
         choice.cmdline =
             Some(value.as_string().ok_or_else(|| invalid("cmdline", &value, "a text"))?);
     }
+    if let Some(value) = read("machine") {
+        let name = value.as_string().filter(|name| is_machine(name));
+        choice.machine = Some(name.ok_or_else(|| invalid("machine", &value, "a machine's name"))?);
+    }
+    if let Some(value) = read("start") {
+        choice.start = match value.as_string().as_deref() {
+            Some("head") => Some(Start::Head),
+            Some("fresh") => Some(Start::Fresh),
+            Some("cold") => Some(Start::Cold),
+            _ => return Err(invalid("start", &value, "head, fresh or cold")),
+        };
+    }
+    choice.take_over = read("takeOver").is_some_and(|value| value.is_truthy());
     Ok(choice)
 }
 

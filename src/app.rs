@@ -34,6 +34,7 @@ pub(crate) fn App() -> impl IntoView {
     follow_theme();
     follow_viewport();
     guard_memory(session);
+    session.keep_saving();
     for complaint in settings.complaints() {
         session.store().notify(Notice::new(complaint));
     }
@@ -253,12 +254,11 @@ fn title_by_route() {
     });
 }
 
-/// Asks before the tab of a real machine closes: Ctrl-W deletes a word in a shell, and
-/// closes the tab in a browser.
+/// Asks before the tab of a machine closes that is not saved: Ctrl-W deletes a word in a
+/// shell, and closes the tab in a browser.
 fn guard_memory(session: Session) {
     window_event_listener(leptos::ev::beforeunload, move |event| {
-        let state = session.state();
-        if state.is_live() && engines::is_real(state.engine) {
+        if session.is_dirty() {
             event.prevent_default();
         }
     });

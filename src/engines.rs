@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use emulator_protocol::EngineKind;
+use emulator_protocol::{EngineKind, MachineState};
 use leptos::prelude::*;
 
 use crate::session::{Choice, use_session};
@@ -74,8 +74,8 @@ pub(crate) fn is_real(engine: EngineKind) -> bool {
     }
 }
 
-/// Starts another engine by a person's wish: asks before a real machine's memory is lost,
-/// and remembers the choice.
+/// Starts another engine by a person's wish: saves the machine first, or asks before its
+/// memory is lost, and remembers the choice.
 pub(crate) fn switch_to(engine: EngineKind) -> impl Fn() + Copy + Send + Sync + 'static {
     let session = use_session();
     let settings = use_settings();
@@ -83,13 +83,15 @@ pub(crate) fn switch_to(engine: EngineKind) -> impl Fn() + Copy + Send + Sync + 
         settings.update(|preferences| preferences.engine = Some(engine));
         session.boot(Choice { engine: Some(engine), ..Choice::default() });
     };
-    guarded("Switch engine?", "Switch", start)
+    guarded("Switch engine?", "Switch", true, start)
 }
 
-/// Restarts by a person's wish: asks before a real machine's memory is lost.
+/// Restarts by a person's wish: asks before a real machine's memory is lost. Nothing is saved
+/// before, because who restarts wants to be rid of it; what was saved stays until the new
+/// machine is saved.
 pub(crate) fn restart() -> impl Fn() + Copy + Send + Sync + 'static {
     let session = use_session();
-    guarded("Restart the machine?", "Restart", move || {
+    guarded("Restart the machine?", "Restart", false, move || {
         session.reset();
     })
 }
@@ -97,32 +99,48 @@ pub(crate) fn restart() -> impl Fn() + Copy + Send + Sync + 'static {
 /// Starts a machine as the settings have it, by a person's wish.
 pub(crate) fn start_planned() -> impl Fn() + Copy + Send + Sync + 'static {
     let session = use_session();
-    guarded("Restart the machine?", "Restart", move || {
+    guarded("Restart the machine?", "Restart", true, move || {
         session.boot(Choice::default());
     })
 }
 
+/// Acts after the machine was saved, if `saves` and the settings say so, or after a person has
+/// agreed to lose it.
 fn guarded(
     title: &'static str,
     confirm: &'static str,
+    saves: bool,
     act: impl Fn() + Copy + Send + Sync + 'static,
 ) -> impl Fn() + Copy + Send + Sync + 'static {
     let session = use_session();
+    let settings = use_settings();
     let dialogs = use_dialogs();
     move || {
-        let state = session.state();
-        if state.is_live() && is_real(state.engine) {
+        let ask = move |text: String| {
             dialogs.ask(Question {
                 title: title.into(),
-                text: "What this machine has in its memory and on its disk is lost: \
-                       snapshots come later."
-                    .into(),
+                text,
                 subject: None,
                 confirm,
                 act: Callback::new(move |()| act()),
             });
-        } else {
+        };
+        let state = session.state();
+        if !state.is_live() || !is_real(state.engine) {
             act();
+        } else if !saves {
+            ask("A new machine starts at its prompt, without what this one has in its memory and \
+                 on its disk. To keep that, save it under a name first."
+                .into());
+        } else if !session.is_dirty() {
+            act();
+        } else if settings.autosaves() && state.machine != MachineState::Booting {
+            session.save_then(act, move |fault| {
+                ask(format!("{} What it has in its memory and on its disk is lost.", fault.summary));
+            });
+        } else {
+            ask("What this machine has in its memory and on its disk is not saved, and is lost."
+                .into());
         }
     }
 }

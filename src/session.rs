@@ -7,6 +7,8 @@
 //!  terminal ◀── console bytes ───────┘   (never through a signal)
 //! ```
 
+mod autosave;
+pub(crate) mod saving;
 pub(crate) mod state;
 pub(crate) mod store;
 
@@ -17,15 +19,15 @@ use emulator_protocol::{
     BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, Party, Saved,
     Snapshot, Start, TerminalSize,
 };
-use futures_channel::oneshot;
 use js_sys::JsString;
 use leptos::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::engines;
 use crate::link::{INPUT_LIMIT, Link, Refused, Report};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::ui::notice::Notice;
+use saving::Saves;
 use state::State;
 use store::Store;
 
@@ -40,6 +42,11 @@ pub(crate) trait Screen {
     fn clear(&self);
     /// Screen and scrollback as text.
     fn text(&self) -> JsString;
+    /// Shows text that no machine has printed; nobody is told when it is parsed.
+    fn paint(&self, text: &str);
+    /// Calls back when all that was written before is parsed: with a text that paints the
+    /// screen again, and with its rows as plain text.
+    fn capture(&self, done: Box<dyn FnOnce(String, String)>);
 }
 
 /// What others than views may want to hear at once, signals being slow on purpose.
@@ -52,6 +59,10 @@ pub(crate) enum Happening<'a> {
     Console(&'a [u8]),
     /// The machine has failed.
     Fault(&'a Fault),
+    /// The machine was saved.
+    Saved,
+    /// The machine was not started, because another tab runs it.
+    Held,
 }
 
 /// What a boot may choose; the rest comes from the address and the settings.
@@ -65,6 +76,12 @@ pub(crate) struct Choice {
     pub(crate) flavour: Option<Flavour>,
     /// Words for the kernel's command line.
     pub(crate) cmdline: Option<String>,
+    /// The name under which it is saved.
+    pub(crate) machine: Option<String>,
+    /// Where it begins.
+    pub(crate) start: Option<Start>,
+    /// Whether another tab that runs it is to give it up.
+    pub(crate) take_over: bool,
 }
 
 /// The machine of this page. Copy: components take it by value.
@@ -78,7 +95,6 @@ pub(crate) struct Session {
 /// Hears what happens.
 type Observer = dyn Fn(&Happening<'_>);
 
-#[derive(Default)]
 struct Core {
     link: RefCell<Option<Rc<Link>>>,
     request: RefCell<Option<BootRequest>>,
@@ -90,11 +106,28 @@ struct Core {
     early: RefCell<Vec<Vec<u8>>>,
     observers: RefCell<Vec<Rc<Observer>>>,
     ready_marked: Cell<Generation>,
-    /// Wait for the end of a save.
-    savers: RefCell<Vec<oneshot::Sender<Result<Saved, Fault>>>>,
+    /// What was on the screen of the machine that is about to go on, from before the terminal
+    /// was there.
+    early_paint: RefCell<Option<String>>,
+    saves: RefCell<Saves>,
 }
 
 impl Core {
+    fn new() -> Self {
+        Self {
+            link: RefCell::default(),
+            request: RefCell::default(),
+            generation: Cell::default(),
+            size: Cell::default(),
+            screen: RefCell::default(),
+            early: RefCell::default(),
+            observers: RefCell::default(),
+            ready_marked: Cell::default(),
+            early_paint: RefCell::default(),
+            saves: RefCell::new(Saves::new()),
+        }
+    }
+
     /// The link, out of its cell: what it reports may replace it.
     fn link(&self) -> Option<Rc<Link>> {
         self.link.borrow().clone()
@@ -109,7 +142,7 @@ impl Session {
         Self {
             store: Store::new(State::idle(plan.engine, plan.memory_mib)),
             settings,
-            core: StoredValue::new_local(Rc::default()),
+            core: StoredValue::new_local(Rc::new(Core::new())),
         }
     }
 
@@ -130,57 +163,77 @@ impl Session {
         self.core().observers.borrow_mut().push(Rc::new(observer));
     }
 
-    /// Starts a new machine; an old one is gone with its memory.
+    /// Starts a machine where it was saved last, unless the choice or the address says
+    /// otherwise. An old one is gone with what of its memory is not saved.
     pub(crate) fn boot(self, choice: Choice) -> Generation {
         let plan = self.settings.plan();
+        let address = self.settings.address();
+        let engine = choice.engine.unwrap_or(plan.engine);
+        let memory_mib = choice.memory_mib.unwrap_or(plan.memory_mib);
+        let flavour = choice.flavour.unwrap_or(plan.flavour);
+        let cmdline = choice.cmdline.unwrap_or(plan.cmdline);
+        let name = choice.machine.or(address.machine).unwrap_or_else(|| {
+            saving::machine_name(engine, settings::flavour_name(flavour), memory_mib, &cmdline)
+        });
+        let usual = if address.cold { Start::Cold } else { Start::Head };
         self.start(BootRequest {
-            engine: choice.engine.unwrap_or(plan.engine),
-            memory_mib: choice.memory_mib.unwrap_or(plan.memory_mib),
-            flavour: choice.flavour.unwrap_or(plan.flavour),
-            cmdline: choice.cmdline.unwrap_or(plan.cmdline),
+            engine,
+            memory_mib,
+            flavour,
+            cmdline,
             terminal: self.core().size.get(),
             base: base(),
-            machine: None,
-            start: Start::Cold,
-            take_over: false,
+            machine: engines::is_real(engine).then_some(name),
+            start: choice.start.unwrap_or(usual),
+            take_over: choice.take_over,
         })
     }
 
     /// Starts the last machine anew, or a first one.
     pub(crate) fn reset(self) -> Generation {
+        self.again(|start| match start {
+            Start::Cold => Start::Cold,
+            _ => Start::Fresh,
+        })
+    }
+
+    /// Starts the last machine where it was saved last.
+    pub(crate) fn go_back(self) -> Generation {
+        self.again(|_| Start::Head)
+    }
+
+    /// Takes the last machine away from the tab that runs it.
+    pub(crate) fn take_over(self) -> Generation {
+        if let Some(request) = &mut *self.core().request.borrow_mut() {
+            request.take_over = true;
+        }
+        self.again(|start| start)
+    }
+
+    /// Starts the last machine under another name, where this snapshot was saved.
+    pub(crate) fn branch(self, machine: String) -> Generation {
+        if let Some(request) = &mut *self.core().request.borrow_mut() {
+            request.machine = Some(machine);
+        }
+        self.again(|_| Start::Head)
+    }
+
+    /// Name of the machine that was asked for last.
+    #[must_use]
+    pub(crate) fn machine(self) -> Option<String> {
+        self.core().request.borrow().as_ref().and_then(|request| request.machine.clone())
+    }
+
+    fn again(self, start: impl FnOnce(Start) -> Start) -> Generation {
         let request = self.core().request.borrow().clone();
         match request {
-            Some(request) => {
-                self.start(BootRequest { terminal: self.core().size.get(), ..request })
-            }
+            Some(request) => self.start(BootRequest {
+                terminal: self.core().size.get(),
+                start: start(request.start.clone()),
+                ..request
+            }),
             None => self.boot(Choice::default()),
         }
-    }
-
-    /// Saves the machine; resolves when it is safe from a crash.
-    ///
-    /// # Errors
-    /// Why it could not be saved; the machine goes on.
-    pub(crate) async fn save(self, name: Option<String>) -> Result<Saved, Fault> {
-        let (sender, receiver) = oneshot::channel();
-        self.core().savers.borrow_mut().push(sender);
-        self.send(Command::Save { name });
-        receiver.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Ends the machine and starts one from a snapshot; the caller has asked.
-    pub(crate) fn restore(self, snapshot: &Snapshot) -> Generation {
-        self.start(BootRequest {
-            engine: engines::BEST_KERNEL,
-            memory_mib: snapshot.memory_mib,
-            flavour: snapshot.flavour,
-            cmdline: snapshot.cmdline.clone(),
-            terminal: self.core().size.get(),
-            base: base(),
-            machine: Some(snapshot.machine.clone()),
-            start: Start::Snapshot(snapshot.id.clone()),
-            take_over: false,
-        })
     }
 
     /// Stops the guest's clock.
@@ -266,10 +319,17 @@ impl Session {
     /// The terminal is there; what came before it is shown now.
     pub(crate) fn attach(self, screen: Rc<dyn Screen>) {
         let core = self.core();
+        if let Some(text) = core.early_paint.take() {
+            screen.paint(&text);
+        }
         for bytes in core.early.take() {
             screen.write(&bytes, core.generation.get());
         }
         core.screen.replace(Some(screen));
+    }
+
+    fn settings(self) -> Settings {
+        self.settings
     }
 
     fn core(self) -> Rc<Core> {
@@ -298,9 +358,13 @@ impl Session {
         if let Some(screen) = &*core.screen.borrow() {
             screen.clear();
         }
+        core.early_paint.take();
         self.store.set_paste(None);
+        self.store.set_held(false);
         self.store.update(|state| *state = State::booting(&request));
-        core.request.replace(Some(request.clone()));
+        self.begin_saves(request.machine.is_some());
+        // Taking a machine over is for once.
+        core.request.replace(Some(BootRequest { take_over: false, ..request.clone() }));
         self.tell(&Happening::Started);
         self.tell(&Happening::State(MachineState::Booting));
         let report = move |report| self.hear(report, generation);
@@ -328,7 +392,10 @@ impl Session {
         }
         match report {
             Report::Event(Event::Console { bytes }) => self.show(bytes, generation),
-            Report::Event(event) => self.take(&event),
+            Report::Event(event) => {
+                self.hear_of_saving(&event, generation);
+                self.take(&event);
+            }
             Report::Stalled(stalled) => self.store.update(|state| state.stalled = stalled),
             Report::Paste(paste) => self.store.set_paste(paste),
         }
@@ -353,10 +420,16 @@ impl Session {
             self.tell(&Happening::State(after.machine));
         }
         match event {
+            // A person who types `reboot` wants to see one.
             Event::Halted { reason: Halt::Reboot } => {
-                self.reset();
+                self.again(|_| Start::Cold);
             }
             Event::Halted { reason: Halt::PowerOff } => self.release(),
+            Event::Held => {
+                self.release();
+                self.store.set_held(true);
+                self.tell(&Happening::Held);
+            }
             Event::Fault(fault) if before.fault.is_none() => {
                 // Memory of a machine that cannot go on is given back at once.
                 if !fault.retry || fault.kind == FaultKind::EngineCrash {
@@ -396,16 +469,4 @@ pub(crate) fn use_session() -> Session {
 #[must_use]
 pub(crate) fn other(engine: emulator_protocol::EngineKind) -> emulator_protocol::EngineKind {
     if engines::is_real(engine) { engines::DEFAULT_ENGINE } else { engines::BEST_KERNEL }
-}
-
-/// The fault of a save whose machine ended before it.
-fn gone() -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Host,
-        summary: "There is no machine to save.".into(),
-        advice: "Start one with a real kernel first.".into(),
-        retry: false,
-        detail: String::new(),
-    }
 }

@@ -32,6 +32,15 @@ pub(crate) struct Plan {
     pub(crate) cmdline: String,
 }
 
+/// Name of a guest image.
+#[must_use]
+pub(crate) fn flavour_name(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Full => "full",
+        Flavour::Busybox => "busybox",
+    }
+}
+
 /// Preferences and address. Copy: components take it by value.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
@@ -72,6 +81,12 @@ impl Settings {
     #[must_use]
     pub(crate) fn autoboot(self) -> bool {
         self.address.with_value(|address| address.autoboot.unwrap_or(true))
+    }
+
+    /// Whether machines are saved without being asked.
+    #[must_use]
+    pub(crate) fn autosaves(self) -> bool {
+        self.preferences.with_untracked(|kept| kept.autosave)
     }
 
     /// What the address asks for.
@@ -197,6 +212,23 @@ fn Machine() -> impl IntoView {
                         </p>
                     }
                 })}
+            <label class="field check">
+                <input
+                    type="checkbox"
+                    data-testid="autosave"
+                    prop:checked=move || preferences.with(|kept| kept.autosave)
+                    on:change:target=move |event| {
+                        let on = event.target().checked();
+                        settings.update(|kept| kept.autosave = on);
+                    }
+                />
+                <span>
+                    "Save the machine by itself"
+                    <span class="choice-text">
+                        "When it is at rest, when you leave the page, and once a minute while it works. It goes on from there the next time."
+                    </span>
+                </span>
+            </label>
             <Pending />
         </section>
     }

@@ -1,6 +1,7 @@
 //! The machine's condition: a line of words and figures, and what to do when it ended.
 
 pub(crate) mod fault;
+mod kept;
 pub(crate) mod words;
 
 use emulator_protocol::MachineState;
@@ -8,6 +9,7 @@ use leptos::prelude::*;
 
 use crate::engines;
 use crate::session::use_session;
+use kept::Kept;
 
 /// The line at the page's foot.
 #[component]
@@ -37,6 +39,7 @@ pub(crate) fn Status() -> impl IntoView {
             <span class="status-light" aria-hidden="true"></span>
             <span class="status-engine">{move || engines::label(engine.get())}</span>
             <span class="status-words">{move || condition.get()}</span>
+            <Kept />
             <dl class="figures">{move || figures.get().into_iter().map(figure).collect_view()}</dl>
         </footer>
     }

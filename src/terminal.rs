@@ -14,6 +14,7 @@ use js_sys::{JsString, Uint8Array};
 use leptos::html::Div;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::HtmlElement;
 
@@ -101,6 +102,14 @@ impl session::Screen for Screen {
 
     fn text(&self) -> JsString {
         Screen::text(self)
+    }
+
+    fn paint(&self, text: &str) {
+        Screen::paint(self, text);
+    }
+
+    fn capture(&self, done: Box<dyn FnOnce(String, String)>) {
+        Screen::capture(self, Closure::once_into_js(done));
     }
 }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use gloo::timers::callback::Timeout;
 use leptos::prelude::*;
 
+use super::saving::Keeping;
 use super::state::State;
 use crate::link::Paste;
 use crate::ui::notice::Notice;
@@ -26,6 +27,8 @@ pub(crate) struct Store {
     paste: RwSignal<Option<Paste>>,
     notices: RwSignal<Vec<Notice>>,
     announcement: RwSignal<String>,
+    keeping: RwSignal<Keeping>,
+    held: RwSignal<bool>,
     latest: StoredValue<Rc<Latest>, LocalStorage>,
 }
 
@@ -52,6 +55,8 @@ impl Store {
             paste: RwSignal::new(None),
             notices: RwSignal::new(Vec::new()),
             announcement: RwSignal::new(String::new()),
+            keeping: RwSignal::new(Keeping::Never),
+            held: RwSignal::new(false),
             latest: StoredValue::new_local(Rc::new(latest)),
         }
     }
@@ -66,6 +71,32 @@ impl Store {
     #[must_use]
     pub(crate) fn paste(self) -> Signal<Option<Paste>> {
         self.paste.into()
+    }
+
+    /// What is known about the machine's last save.
+    #[must_use]
+    pub(crate) fn keeping(self) -> Signal<Keeping> {
+        self.keeping.into()
+    }
+
+    /// Tells about saving.
+    pub(crate) fn set_keeping(self, keeping: Keeping) {
+        if self.keeping.with_untracked(|shown| *shown != keeping) {
+            self.keeping.set(keeping);
+        }
+    }
+
+    /// Whether the machine that was asked for runs in another tab.
+    #[must_use]
+    pub(crate) fn held(self) -> Signal<bool> {
+        self.held.into()
+    }
+
+    /// Tells whether another tab has the machine.
+    pub(crate) fn set_held(self, held: bool) {
+        if self.held.get_untracked() != held {
+            self.held.set(held);
+        }
     }
 
     /// What the page wants to tell without being asked.

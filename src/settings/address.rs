@@ -17,7 +17,9 @@ pub(crate) struct Address {
     pub(crate) flavour: Option<Flavour>,
     /// `cmdline=…`, words for the kernel.
     pub(crate) cmdline: Option<String>,
-    /// `boot=cold`: do not restore a snapshot. Has nothing to act on before there are any.
+    /// `machine=…`: the name of the saved machine to go on with.
+    pub(crate) machine: Option<String>,
+    /// `boot=cold`: start with firmware and kernel, whatever is saved.
     pub(crate) cold: bool,
     /// `net=…`: how the guest reaches the network. Has nothing to act on before it can.
     pub(crate) net: Option<String>,
@@ -40,10 +42,20 @@ pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<Str
         }),
         flavour: read.one("flavour", "full or busybox", flavour),
         cmdline: value("cmdline"),
+        machine: read.one("machine", "1 to 64 letters, digits, dots, dashes or underscores", |text| {
+            is_machine(text).then(|| text.to_string())
+        }),
         cold: read.one("boot", "cold", |text| (text == "cold").then_some(())).is_some(),
         net: value("net"),
     };
     (address, complaints)
+}
+
+/// Whether this can be the name of a machine.
+#[must_use]
+pub(crate) fn is_machine(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(letter)
 }
 
 /// The guest image of a name.
@@ -97,6 +109,7 @@ mod tests {
             ("autoboot", "0"),
             ("flavour", "busybox"),
             ("cmdline", "quiet root=/dev/nonsense"),
+            ("machine", "v86-full-256-2"),
             ("boot", "cold"),
             ("net", "off"),
         ]);
@@ -107,6 +120,7 @@ mod tests {
             autoboot: Some(false),
             flavour: Some(Flavour::Busybox),
             cmdline: Some("quiet root=/dev/nonsense".into()),
+            machine: Some("v86-full-256-2".into()),
             cold: true,
             net: Some("off".into()),
         };
@@ -121,6 +135,7 @@ mod tests {
             ("memory", "lots", "128 to 1024"),
             ("autoboot", "yes", "0 or 1"),
             ("flavour", "vanilla", "full or busybox"),
+            ("machine", "a b", "letters"),
             ("boot", "warm", "cold"),
         ] {
             let (read, complaints) = address(&[(name, value)]);

@@ -64,6 +64,8 @@ pub(crate) struct Preferences {
     pub(crate) theme: Theme,
     /// Whether the terminal keeps a text copy of its screen for screen readers.
     pub(crate) screen_reader: bool,
+    /// Whether machines are saved without being asked.
+    pub(crate) autosave: bool,
     /// Address of the network relay; kept for the time when there is a network.
     pub(crate) relay: String,
 }
@@ -76,6 +78,7 @@ impl Default for Preferences {
             font_size: DEFAULT_FONT_SIZE,
             theme: Theme::System,
             screen_reader: false,
+            autosave: true,
             relay: String::new(),
         }
     }

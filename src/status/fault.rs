@@ -1,12 +1,15 @@
 //! What is shown over the terminal when there is no running machine in it: the fault, the
 //! guest that switched itself off, nothing started. The last screen stays visible behind.
 
-use emulator_protocol::{Fault, FaultKind, MachineState};
+use emulator_protocol::{Fault, FaultKind, MachineState, Party};
 use leptos::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
 use crate::engines;
+use crate::library::use_library;
+use crate::session::saving::Keeping;
 use crate::session::{Choice, other, use_session};
+use crate::ui::notice::Notice;
 
 /// The panel for the state that the machine ended in.
 #[component]
@@ -14,12 +17,14 @@ pub(crate) fn Ending() -> impl IntoView {
     let state = use_session().store().state();
     let machine = Memo::new(move |_| state.with(|state| state.machine));
     let fault = Memo::new(move |_| state.with(|state| state.fault.clone()));
+    let held = use_session().store().held();
     view! {
         {move || match machine.get() {
             MachineState::Failed => {
                 fault.get().map(|fault| view! { <FaultPanel fault /> }.into_any())
             }
             MachineState::Halted => Some(view! { <Halted /> }.into_any()),
+            MachineState::Idle if held.get() => Some(view! { <HeldPanel /> }.into_any()),
             MachineState::Idle => Some(view! { <Idle /> }.into_any()),
             _ => None,
         }}
@@ -55,6 +60,9 @@ fn FaultPanel(fault: Fault) -> impl IntoView {
     let retry = fault.retry;
     let reload = fault.kind == FaultKind::VersionMismatch;
     let restart_class = if retry || reload { "button" } else { "button button-primary" };
+    let taken = fault.kind == FaultKind::TakenOver;
+    let saved = matches!(session.store().keeping().get_untracked(), Keeping::Saved(_));
+    let go_back = saved && fault.party == Party::Guest;
     let detail = (!fault.detail.is_empty()).then(|| fault.detail.clone());
     view! {
         <section class="panel panel-fault" role="alert" data-testid="fault" data-kind=crate::api::fault_code(fault.kind)>
@@ -80,6 +88,36 @@ fn FaultPanel(fault: Fault) -> impl IntoView {
                                 on:click=move |_| session.retry()
                             >
                                 "Try again"
+                            </button>
+                        }
+                    })}
+                {taken
+                    .then(|| {
+                        view! {
+                            <button
+                                type="button"
+                                class="button"
+                                data-testid="take-back"
+                                on:click=move |_| {
+                                    session.take_over();
+                                }
+                            >
+                                "Take it back"
+                            </button>
+                        }
+                    })}
+                {go_back
+                    .then(|| {
+                        view! {
+                            <button
+                                type="button"
+                                class="button"
+                                data-testid="go-back"
+                                on:click=move |_| {
+                                    session.go_back();
+                                }
+                            >
+                                "Go back to the last save"
                             </button>
                         }
                     })}
@@ -124,13 +162,55 @@ fn Detail(detail: String) -> impl IntoView {
     }
 }
 
+/// Another tab runs this machine. Two that write the same memory would destroy it.
+#[component]
+fn HeldPanel() -> impl IntoView {
+    let session = use_session();
+    let library = use_library();
+    let copy = move |_| {
+        let Some(machine) = session.machine() else { return };
+        spawn_local(async move {
+            match library.copy_of(&machine).await {
+                Ok(copy) => {
+                    session.branch(copy);
+                }
+                Err(fault) => {
+                    let words = format!("{} {}", fault.summary, fault.advice);
+                    session.store().notify(Notice::new(words));
+                }
+            }
+        });
+    };
+    view! {
+        <section class="panel" role="alert" data-testid="held">
+            <h2>"This machine runs in another tab"</h2>
+            <p>"Only one tab can run it at a time. The other one saves it before it lets go."</p>
+            <div class="actions">
+                <button
+                    type="button"
+                    class="button button-primary"
+                    data-testid="take-over"
+                    on:click=move |_| {
+                        session.take_over();
+                    }
+                >
+                    "Take it over here"
+                </button>
+                <button type="button" class="button" data-testid="open-copy" on:click=copy>
+                    "Open a copy"
+                </button>
+            </div>
+        </section>
+    }
+}
+
 #[component]
 fn Halted() -> impl IntoView {
     let session = use_session();
     view! {
         <section class="panel" data-testid="halted">
             <h2>"The machine switched itself off"</h2>
-            <p>"Its memory is gone; a new start begins with a fresh system."</p>
+            <p>"A new start begins with a fresh system. What was saved before is among the snapshots."</p>
             <div class="actions">
                 <button
                     type="button"

@@ -86,6 +86,20 @@ fn boot(progress: &Progress) -> String {
     }
 }
 
+/// A time that has passed, in milliseconds.
+#[must_use]
+pub(crate) fn ago(passed_ms: f64) -> String {
+    let seconds = (passed_ms / 1000.0) as u64;
+    match seconds {
+        0..5 => "just now".into(),
+        5..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        86_400..172_800 => "yesterday".into(),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
 /// Figures worth a glance, in the order of their weight.
 #[must_use]
 pub(crate) fn figures(state: &State) -> Vec<(&'static str, String)> {
@@ -175,5 +189,12 @@ mod tests {
         let stalled = State { stalled: true, ..state(MachineState::Running) };
         assert_eq!(condition(&stalled), "Does not answer");
         assert_eq!(announcement(&stalled), "Real Linux does not answer.");
+    }
+
+    #[test]
+    fn passed_time_is_told_as_people_do() {
+        let told = [0.0, 12_300.0, 61_000.0, 3.7e6, 1e8, 3e8].map(ago);
+        let words = ["just now", "12 s ago", "1 min ago", "1 h ago", "yesterday", "3 days ago"];
+        assert_eq!(told, words);
     }
 }

@@ -12,6 +12,10 @@ loading.catch(() => {});
 
 /** Lines kept above the screen. */
 const SCROLLBACK = 10_000;
+/** Lines above the screen that are saved with it: as many as have room, in this order. */
+const SAVED_SCROLLBACK = [1_000, 100, 0];
+/** SCREEN_LIMIT of emulator/protocol/src/flow.rs, in bytes. */
+const SAVED_LIMIT = 1 << 20;
 /** A resize is over when nothing has moved for this long, in milliseconds. */
 const RESIZE_REST = 50;
 /** WCAG AA for text; xterm mends a guest's own poor choice of colours with it. */
@@ -238,9 +242,32 @@ export class Screen {
     return this.history.text(this.terminal);
   }
 
-  /** Screen and scrollback with colours, as a stream that draws them again. */
-  serialize() {
-    return this.serializer.serialize();
+  /** Shows text that no machine has printed. */
+  paint(text) {
+    this.terminal.write(text);
+  }
+
+  /** Calls back when all that was written before is parsed: see `capture` in xterm.rs. */
+  capture(done) {
+    this.terminal.write("", () => done(this.#drawing(), this.#rows()));
+  }
+
+  /** Screen, and as much of what was above it as has room, as a stream that draws it again. */
+  #drawing() {
+    for (const scrollback of SAVED_SCROLLBACK) {
+      const drawing = this.serializer.serialize({ scrollback });
+      if (this.encoder.encode(drawing).length <= SAVED_LIMIT) return drawing;
+    }
+    return "";
+  }
+
+  /** The rows on the screen as plain text. */
+  #rows() {
+    const { active } = this.terminal.buffer;
+    const rows = Array.from({ length: this.terminal.rows }, (_, row) =>
+      active.getLine(active.baseY + row)?.translateToString(true) ?? "",
+    );
+    return rows.join("\n").trimEnd();
   }
 
   configure(fontSize, screenReader) {

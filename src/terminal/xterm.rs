@@ -32,6 +32,15 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn text(this: &Screen) -> JsString;
 
+    /// Shows text that no machine has printed.
+    #[wasm_bindgen(method)]
+    pub(crate) fn paint(this: &Screen, text: &str);
+
+    /// Calls back when all that was written before is parsed: with a text that paints screen
+    /// and scrollback again, and with the rows on the screen as plain text.
+    #[wasm_bindgen(method)]
+    pub(crate) fn capture(this: &Screen, done: JsValue);
+
     /// Applies settings.
     #[wasm_bindgen(method)]
     pub(crate) fn configure(this: &Screen, font_size: u32, screen_reader: bool);

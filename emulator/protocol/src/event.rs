@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Fault;
+use crate::{Fault, Flavour};
 use crate::library::{LibraryAnswer, Snapshot};
 
 /// Where a machine is in its life.
@@ -88,6 +88,12 @@ pub struct Resumption {
     pub name: Option<String>,
     /// Whether it came with the image, and is nobody's work.
     pub shipped: bool,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// The guest image.
+    pub flavour: Flavour,
+    /// Words that were added to the kernel's command line.
+    pub cmdline: String,
     /// Escape sequences that paint what was on the terminal.
     pub screen: String,
 }

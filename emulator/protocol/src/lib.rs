@@ -114,7 +114,15 @@ mod tests {
                 ..Stats::default()
             }),
             Event::Halted { reason: Halt::Reboot },
-            Event::Resumes(Resumption { saved_ms: 5, name: None, shipped: true, screen: "# ".into() }),
+            Event::Resumes(Resumption {
+                saved_ms: 5,
+                name: None,
+                shipped: true,
+                memory_mib: 256,
+                flavour: Flavour::Full,
+                cmdline: String::new(),
+                screen: "# ".into(),
+            }),
             Event::Held,
             Event::ReleaseAsked,
             Event::Captured,

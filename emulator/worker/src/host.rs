@@ -63,6 +63,8 @@ struct Loaded {
     claim: Option<Claim>,
     /// What it was restored from, and what had been typed then.
     restored: Option<(Option<Id>, Vec<u8>)>,
+    /// What it is made of.
+    request: BootRequest,
 }
 
 struct Host {
@@ -242,6 +244,7 @@ async fn boot(request: BootRequest) {
     let waker = Waker::from(Arc::new(Nudge));
     match load(&request, &waker).await {
         Ok(loaded) => {
+            let request = loaded.request;
             let mut machine = Machine::new(loaded.engine, &request, waker, started);
             let parent = loaded.restored.as_ref().and_then(|(parent, _)| *parent);
             if let Some((_, input)) = loaded.restored {
@@ -278,7 +281,8 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
     machine::check(&*engine, request)?;
     let Some(sections) = engine.capabilities().sections else {
         engine.boot(request, waker.clone(), report()).await?;
-        return Ok(Loaded { engine, claim: None, restored: None });
+        let request = request.clone();
+        return Ok(Loaded { engine, claim: None, restored: None, request });
     };
     let claim = claim(request).await?;
     let mut damage = None;
@@ -286,10 +290,18 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
         let store = saver::store().await.map_err(library::told)?;
         let restored = async {
             let source = saver::stored(&store, id).await?;
-            restore(&mut *engine, request, waker, &source, sections, false).await
+            // A snapshot knows best what its machine is made of.
+            let request = saver::as_saved(request, source.manifest())?;
+            machine::check(&*engine, &request)?;
+            let input =
+                restore(&mut *engine, &request, waker, &source, sections, false).await?;
+            Ok((input, request))
         };
         match restored.await {
-            Ok(input) => return Ok(Loaded { engine, claim, restored: Some((Some(id), input)) }),
+            Ok((input, request)) => {
+                let restored = Some((Some(id), input));
+                return Ok(Loaded { engine, claim, restored, request });
+            }
             // The one before may be whole.
             Err(fault) if fault.kind == FaultKind::SnapshotDamaged => {
                 damage.get_or_insert(fault);
@@ -309,14 +321,15 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
         match restore(&mut *engine, request, waker, &source, sections, true).await {
             Ok(input) => {
                 saver::keep_shipped(source);
-                return Ok(Loaded { engine, claim, restored: Some((None, input)) });
+                let restored = Some((None, input));
+                return Ok(Loaded { engine, claim, restored, request: request.clone() });
             }
             // A boot is slower, and as good.
             Err(_) => engine = make(request.engine)?,
         }
     }
     engine.boot(request, waker.clone(), report()).await?;
-    Ok(Loaded { engine, claim, restored: None })
+    Ok(Loaded { engine, claim, restored: None, request: request.clone() })
 }
 
 fn make(kind: EngineKind) -> Result<Box<dyn Engine>, Fault> {

@@ -102,7 +102,7 @@ pub fn describe(record: Record, own_bytes: u64, is_head: bool) -> Snapshot {
 }
 
 /// An image's flavour by its name.
-fn flavour(name: &str) -> Flavour {
+pub(crate) fn flavour(name: &str) -> Flavour {
     if name == flavour_name(Flavour::Busybox) { Flavour::Busybox } else { Flavour::Full }
 }
 

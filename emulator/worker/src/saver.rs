@@ -106,6 +106,17 @@ pub(crate) async fn stored(store: &Rc<IndexedDb>, id: Id) -> Result<Kept<Indexed
     Ok(Kept::stored(manifest, Rc::clone(store)))
 }
 
+/// A request for the machine that was saved.
+pub(crate) fn as_saved(request: &BootRequest, saved: &Manifest) -> Result<BootRequest, Fault> {
+    let meta = Meta::of(saved).map_err(|error| damaged(&error))?;
+    Ok(BootRequest {
+        memory_mib: meta.memory_mib,
+        flavour: library::flavour(&meta.flavour),
+        cmdline: meta.cmdline,
+        ..request.clone()
+    })
+}
+
 /// Checks what a snapshot says of itself, and tells the page what to paint.
 pub(crate) fn announce(
     manifest: &Manifest,
@@ -120,6 +131,9 @@ pub(crate) fn announce(
         saved_ms: meta.saved_ms,
         name: meta.label,
         shipped,
+        memory_mib: meta.memory_mib,
+        flavour: library::flavour(&meta.flavour),
+        cmdline: meta.cmdline,
         screen: screen.unwrap_or_default().to_owned(),
     })]);
     Ok(manifest.inline(INPUT).unwrap_or_default().to_vec())
