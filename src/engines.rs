@@ -136,7 +136,10 @@ fn guarded(
             act();
         } else if settings.autosaves() && state.machine != MachineState::Booting {
             session.save_then(act, move |fault| {
-                ask(format!("{} What it has in its memory and on its disk is lost.", fault.summary));
+                ask(format!(
+                    "{} What it has in its memory and on its disk is lost.",
+                    fault.summary
+                ));
             });
         } else {
             ask("What this machine has in its memory and on its disk is not saved, and is lost."

@@ -16,8 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use emulator_protocol::{
-    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, Party, Saved,
-    Snapshot, Start, TerminalSize,
+    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, Start, TerminalSize,
 };
 use js_sys::JsString;
 use leptos::prelude::*;

@@ -1,7 +1,26 @@
 // The page as a program sees it: `window.vivarium`, and nothing of the page's insides.
 import { expect, type Page } from "@playwright/test";
 
-export type BootOptions = { engine?: string; memory?: number; flavour?: string; cmdline?: string };
+export type BootOptions = {
+  engine?: string;
+  memory?: number;
+  flavour?: string;
+  cmdline?: string;
+  machine?: string;
+  start?: "head" | "fresh" | "cold";
+  takeOver?: boolean;
+};
+export type Snapshot = {
+  id: string;
+  name: string | null;
+  machine: string;
+  savedAt: number;
+  bytes: number;
+  ownBytes: number;
+  deltaBytes: number;
+  isHead: boolean;
+};
+export type Saved = Snapshot & { pauseMs: number; tookMs: number };
 export type BootResult = { ok: true } | { ok: false; code: string; message: string };
 
 export const url = () => process.env.VIVARIUM_URL ?? "http://127.0.0.1:8080/";
@@ -34,6 +53,26 @@ export class Machine {
           (error) => ({ ok: false, code: `${error.code}`, message: `${error.message}` }) as const,
         ),
       options,
+    );
+  }
+
+  /** Saves, and answers with the snapshot or with the code of what went wrong. */
+  async save(name?: string): Promise<Saved> {
+    return this.page.evaluate(async (name) => window.vivarium.snapshots.save({ name }) as never, name);
+  }
+
+  list(): Promise<Snapshot[]> {
+    return this.page.evaluate(() => window.vivarium.snapshots.list() as never);
+  }
+
+  /** Runs something of `window.vivarium.snapshots`; its error's code if it is refused. */
+  async attempt(method: string, ...args: unknown[]): Promise<string> {
+    return this.page.evaluate(
+      ([method, args]) =>
+        (window.vivarium.snapshots as never as Record<string, (...args: unknown[]) => Promise<unknown>>)
+          [method as string]!(...(args as unknown[]))
+          .then(() => "ok", (error) => `${error.code}`),
+      [method, args] as const,
     );
   }
 

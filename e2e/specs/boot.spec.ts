@@ -4,7 +4,7 @@ import { Machine } from "../pages/machine.ts";
 for (const flavour of ["busybox", "full"]) {
   test(`v86 boots the ${flavour} image to a real shell`, async ({ page }) => {
     const machine = await new Machine(page).open();
-    expect(await machine.boot({ engine: "v86", flavour })).toEqual({ ok: true });
+    expect(await machine.boot({ engine: "v86", flavour, start: "cold" })).toEqual({ ok: true });
     await machine.expectRealKernel();
     expect(await machine.run("cat /proc/cmdline")).toContain("console=hvc0");
     expect(machine.errors).toEqual([]);

@@ -60,7 +60,7 @@ test.describe("with a server that loses and damages files", () => {
     test(`a ${kind} chunk stops the machine, and a retry lets it go on`, async ({ page }) => {
       await fault(kind, "/disk/");
       const machine = await new Machine(page).open("autoboot=0", faultyUrl());
-      const result = machine.boot({ engine: "v86", flavour: "full" });
+      const result = machine.boot({ engine: "v86", flavour: "full", start: "cold" });
       const alert = page.getByRole("alert");
       await expect(alert).toContainText(words, { timeout: BOOT_TIMEOUT });
       expect(await result).toMatchObject({ ok: false, code });
@@ -83,7 +83,7 @@ test.describe("with a server that loses and damages files", () => {
   test("a missing image is told with what to do", async ({ page }) => {
     await fault("missing", "/image/");
     const machine = await new Machine(page).open("autoboot=0", faultyUrl());
-    expect(await machine.boot({ engine: "v86" })).toMatchObject({ code: "image-missing" });
+    expect(await machine.boot({ engine: "v86", start: "cold" })).toMatchObject({ code: "image-missing" });
     await expect(page.getByRole("alert")).toContainText("cargo xtask image");
   });
 });

@@ -259,6 +259,12 @@ impl Session {
             request.cmdline.clone_from(&resumption.cmdline);
         }
         self.store().update(|state| state.memory_mib = resumption.memory_mib);
+        if let Some(fault) = &resumption.damage {
+            self.store().notify(Notice::new(format!(
+                "The last save is damaged, so the machine goes on from the one before. ({})",
+                fault.detail
+            )));
+        }
         if !resumption.shipped {
             self.store().set_keeping(Keeping::Saved(resumption.saved_ms as f64));
         }

@@ -42,9 +42,11 @@ pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<Str
         }),
         flavour: read.one("flavour", "full or busybox", flavour),
         cmdline: value("cmdline"),
-        machine: read.one("machine", "1 to 64 letters, digits, dots, dashes or underscores", |text| {
-            is_machine(text).then(|| text.to_string())
-        }),
+        machine: read.one(
+            "machine",
+            "1 to 64 letters, digits, dots, dashes or underscores",
+            |text| is_machine(text).then(|| text.to_string()),
+        ),
         cold: read.one("boot", "cold", |text| (text == "cold").then_some(())).is_some(),
         net: value("net"),
     };

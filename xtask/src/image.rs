@@ -5,6 +5,7 @@
 
 mod pack;
 mod parts;
+mod warm;
 
 use anyhow::{Result, bail};
 
@@ -74,6 +75,10 @@ fn make(architectures: &[Arch], force: bool) -> Result<()> {
     for &arch in architectures {
         let parts = parts::Parts::ready(arch, force)?;
         pack::pack(arch, &parts, force)?;
+        // The engine for the other one is to come.
+        if arch == Arch::I386 {
+            warm::warm()?;
+        }
     }
     Ok(())
 }

@@ -85,6 +85,10 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
             let force = rest.flag("--force");
             rest.done()?;
             packages_for_image()?;
+            // The saved state that the image comes with is made by the engine itself.
+            if arch.contains(&Arch::I386) {
+                tools::npm_parts()?;
+            }
             if force { image::rebuild(&arch)? } else { image::build(&arch)? }
         }
         "dist" => {

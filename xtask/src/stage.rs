@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use emulator_disk::{WARM, WARM_DIRECTORY};
 
 use crate::step::{self, Key, output, root, run};
 
@@ -201,7 +202,10 @@ pub(crate) fn image(site: &Path) -> Result<()> {
     }
     // The manifests name all files by content, and are put in place together with them.
     let same = |name: &str| fs::read(from.join(name)).ok() == fs::read(to.join(name)).ok();
-    if to.join("full.json").exists() && same("full.json") && same("busybox.json") {
+    let warm = warm_names();
+    let mut roots =
+        ["full.json", "busybox.json"].into_iter().chain(warm.iter().map(String::as_str));
+    if to.join("full.json").exists() && roots.all(same) {
         return Ok(());
     }
     let scratch = site.join(".image");
@@ -237,9 +241,23 @@ fn wanted(image: &Path) -> Result<Vec<PathBuf>> {
             names.extend(disk.chunks.iter().flatten().map(|chunk| folder.join(&chunk.id)));
         }
     }
+    for name in warm_names() {
+        let path = image.join(&name);
+        let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let manifest = emulator_snapshot::Manifest::read(&bytes)
+            .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        let folder = PathBuf::from(WARM_DIRECTORY);
+        names.extend(manifest.chunks().map(|(id, _)| folder.join(id.to_string())));
+        names.push(name.into());
+    }
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// The saved states that the image comes with.
+fn warm_names() -> Vec<String> {
+    WARM.iter().map(|(flavour, memory)| format!("{WARM_DIRECTORY}{flavour}.{memory}")).collect()
 }
 
 fn link(from: &Path, to: &Path) -> Result<()> {

@@ -27,6 +27,8 @@ const WEB: &[&str] = &[
     "emulator-disk",
     "emulator-engine",
     "emulator-protocol",
+    "emulator-snapshot",
+    "emulator-store",
 ];
 
 /// Lines of a failed check that are shown.

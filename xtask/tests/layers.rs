@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "emulator-wire",
         ],
     ),
-    ("xtask", &["emulator-disk"]),
+    ("xtask", &["emulator-disk", "emulator-snapshot"]),
 ];
 
 /// Names of engines, that the app must not know.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fault, Flavour};
 use crate::library::{LibraryAnswer, Snapshot};
+use crate::{Fault, Flavour};
 
 /// Where a machine is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub struct Resumption {
     pub name: Option<String>,
     /// Whether it came with the image, and is nobody's work.
     pub shipped: bool,
+    /// Why it is not a later one.
+    pub damage: Option<Fault>,
     /// Guest memory in MiB.
     pub memory_mib: u32,
     /// The guest image.

@@ -118,6 +118,7 @@ mod tests {
                 saved_ms: 5,
                 name: None,
                 shipped: true,
+                damage: None,
                 memory_mib: 256,
                 flavour: Flavour::Full,
                 cmdline: String::new(),

@@ -293,8 +293,14 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
             // A snapshot knows best what its machine is made of.
             let request = saver::as_saved(request, source.manifest())?;
             machine::check(&*engine, &request)?;
-            let input =
-                restore(&mut *engine, &request, waker, &source, sections, false).await?;
+            let input = restore(
+                &mut *engine,
+                &request,
+                waker,
+                &source,
+                Told { sections, shipped: false, damage: damage.clone() },
+            )
+            .await?;
             Ok((input, request))
         };
         match restored.await {
@@ -318,7 +324,8 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
         && let Ok(manifest) = Manifest::read(shipped.manifest())
     {
         let source = Kept::shipped(manifest, shipped, saver::store().await.ok());
-        match restore(&mut *engine, request, waker, &source, sections, true).await {
+        let told = Told { sections, shipped: true, damage: None };
+        match restore(&mut *engine, request, waker, &source, told).await {
             Ok(input) => {
                 saver::keep_shipped(source);
                 let restored = Some((None, input));
@@ -367,15 +374,23 @@ fn candidates(request: &BootRequest, claim: Option<&Claim>) -> Result<Vec<Id>, F
     }
 }
 
+/// What is said of a state that is about to be restored.
+struct Told<'a> {
+    /// Sections that the engine knows.
+    sections: &'a [(&'a str, u16)],
+    shipped: bool,
+    /// Why it is not a later one.
+    damage: Option<Fault>,
+}
+
 async fn restore(
     engine: &mut dyn Engine,
     request: &BootRequest,
     waker: &Waker,
     source: &dyn Source,
-    sections: &[(&str, u16)],
-    shipped: bool,
+    told: Told<'_>,
 ) -> Result<Vec<u8>, Fault> {
-    let input = saver::announce(source.manifest(), sections, shipped)?;
+    let input = saver::announce(source.manifest(), told.sections, told.shipped, told.damage)?;
     engine.restore(request, waker.clone(), report(), source).await?;
     Ok(input)
 }

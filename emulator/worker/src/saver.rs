@@ -122,6 +122,7 @@ pub(crate) fn announce(
     manifest: &Manifest,
     engine: &[(&str, u16)],
     shipped: bool,
+    damage: Option<Fault>,
 ) -> Result<Vec<u8>, Fault> {
     let known: Vec<_> = SECTIONS.iter().chain(engine).copied().collect();
     manifest.expect_only(&known).map_err(|error| damaged(&error))?;
@@ -131,6 +132,7 @@ pub(crate) fn announce(
         saved_ms: meta.saved_ms,
         name: meta.label,
         shipped,
+        damage,
         memory_mib: meta.memory_mib,
         flavour: library::flavour(&meta.flavour),
         cmdline: meta.cmdline,

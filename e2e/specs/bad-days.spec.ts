@@ -1,0 +1,249 @@
+// What must not happen to a saved machine, tried with injected faults.
+import { chromium, expect, test, type BrowserContext, type Page } from "@playwright/test";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { Machine, url } from "../pages/machine.ts";
+import config from "../playwright.config.ts";
+
+const SMALL = { engine: "v86", flavour: "busybox", memory: 128 };
+const here = import.meta.dirname;
+
+/** Kills of the browser; the long test has a hundred. */
+const KILLS = Number(process.env.VIVARIUM_KILLS ?? 3);
+
+async function small(page: Page): Promise<Machine> {
+  const machine = await new Machine(page).open();
+  expect(await machine.boot(SMALL)).toEqual({ ok: true });
+  return machine;
+}
+
+/** Changes what the browser has stored, behind the page's back. */
+async function tamper(page: Page, store: string, change: string): Promise<number> {
+  return page.evaluate(
+    ([store, change]) =>
+      new Promise<number>((resolve, reject) => {
+        const open = indexedDB.open("vivarium");
+        open.onerror = () => reject(open.error);
+        open.onsuccess = () => {
+          const database = open.result;
+          const transaction = database.transaction(store!, "readwrite");
+          const objects = transaction.objectStore(store!);
+          const act = new Function("value", "key", `return (${change})(value, key)`);
+          let changed = 0;
+          objects.openCursor().onsuccess = (event) => {
+            const cursor = (event.target as IDBRequest<IDBCursorWithValue | null>).result;
+            if (!cursor) return;
+            const value = act(cursor.value, cursor.key);
+            if (value === null) cursor.delete();
+            else if (value !== undefined) cursor.update(value);
+            if (value !== undefined) changed++;
+            cursor.continue();
+          };
+          transaction.oncomplete = () => {
+            database.close();
+            resolve(changed);
+          };
+          transaction.onabort = () => reject(transaction.error);
+        };
+      }),
+    [store, change],
+  );
+}
+
+test("the browser killed in the middle of a save: the last save stands", async () => {
+  test.setTimeout(60_000 + KILLS * 60_000);
+  const profile = fs.mkdtempSync(path.join(os.tmpdir(), "vivarium-kill-"));
+  const launch = async (): Promise<{ context: BrowserContext; page: Page; pid: number }> => {
+    const context = await chromium.launchPersistentContext(profile, {
+      ...config.use!.launchOptions,
+      viewport: { width: 1000, height: 700 },
+    });
+    const pid = Number(
+      fs.readdirSync("/proc").find((entry) => {
+        if (!/^\d+$/.test(entry)) return false;
+        try {
+          const words = fs.readFileSync(`/proc/${entry}/cmdline`, "utf8").split("\0");
+          return words.includes(`--user-data-dir=${profile}`) && !words.some((word) => word.startsWith("--type="));
+        } catch {
+          return false;
+        }
+      }),
+    );
+    return { context, page: context.pages()[0] ?? (await context.newPage()), pid };
+  };
+  let acknowledged = 0;
+  for (let round = 0; round <= KILLS; round++) {
+    const { context, page, pid } = await launch();
+    const machine = await small(page);
+    const found = Number((await machine.run("echo n=$n")).match(/n=(\d*)/)![1] || 0);
+    // Either the last acknowledged save, or the one that was under way when the end came.
+    expect([acknowledged, acknowledged + 1]).toContain(found);
+    if (round === KILLS) {
+      await context.close();
+      break;
+    }
+    const next = found + 1;
+    acknowledged = found;
+    await machine.run(`n=${next}; dd if=/dev/urandom of=/tmp/noise bs=1M count=8 2>/dev/null`);
+    const took = round === 0 ? 0 : Math.random() * 700;
+    const save = machine.save().then(() => (acknowledged = next), () => {});
+    if (round === 0) await save;
+    else await new Promise((done) => setTimeout(done, took));
+    process.kill(pid, "SIGKILL");
+    await Promise.race([save, new Promise((done) => setTimeout(done, 1_000))]);
+    await context.close().catch(() => {});
+  }
+  fs.rmSync(profile, { recursive: true, force: true });
+});
+
+test("the tab crashed in the middle of a save: the last save stands", async ({ page, context }) => {
+  const machine = await small(page);
+  await machine.run("n=1");
+  await machine.save();
+  await machine.run("n=2; dd if=/dev/urandom of=/tmp/noise bs=1M count=8 2>/dev/null");
+  const session = await context.newCDPSession(page);
+  const save = machine.save().catch(() => undefined);
+  await page.waitForTimeout(60);
+  await session.send("Page.crash").catch(() => {});
+  await Promise.race([save, new Promise((done) => setTimeout(done, 1_000))]);
+  const again = await small(await context.newPage());
+  expect(await again.run("echo n=$n")).toMatch(/n=[12]/);
+});
+
+test("a full disk is told, loses nothing, and heals", async ({ page, context }) => {
+  const machine = await small(page);
+  await machine.run("n=1");
+  const first = await machine.save();
+  await machine.run("n=2; dd if=/dev/urandom of=/tmp/noise bs=1M count=24 2>/dev/null");
+  const session = await context.newCDPSession(page);
+  const origin = new URL(url()).origin;
+  const { usage } = await page.evaluate(() => navigator.storage.estimate() as Promise<{ usage: number }>);
+  await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: usage + 4e6 });
+  expect(await machine.attempt("save", {})).toBe("storage-full");
+  await expect(page.getByTestId("notices")).toContainText("no room");
+  expect((await machine.list()).find((snapshot) => snapshot.isHead)?.id).toBe(first.id);
+  expect(await machine.run("echo still $((6*7))")).toContain("still 42");
+  await session.send("Storage.overrideQuotaForOrigin", { origin });
+  expect(await machine.attempt("save", {})).toBe("ok");
+});
+
+test("a storage that is cleared under a running machine is written anew", async ({ page, context }) => {
+  const machine = await small(page);
+  await machine.run("n=$((6*7))");
+  await machine.save();
+  const cleared = await tamper(page, "chunks", "() => null");
+  expect(cleared).toBeGreaterThan(5);
+  await tamper(page, "sizes", "() => null");
+  const saved = await machine.save();
+  expect(await machine.attempt("verify", saved.id)).toBe("ok");
+  const session = await context.newCDPSession(page);
+  await session.send("Storage.clearDataForOrigin", { origin: new URL(url()).origin, storageTypes: "indexeddb" });
+  // The database itself is gone now; the machine is not.
+  expect(await machine.run("echo still $n")).toContain("still 42");
+});
+
+for (const [what, store, change] of [
+  ["flipped", "chunks", "(bytes) => { bytes = bytes.slice(); bytes[bytes.length >> 1] ^= 1; return bytes; }"],
+  ["truncated", "chunks", "(bytes) => bytes.slice(0, bytes.length - 1)"],
+  ["missing", "chunks", "() => null"],
+] as const) {
+  test(`chunks that are ${what} are refused in words, never run`, async ({ page }) => {
+    let machine = await small(page);
+    const saved = await machine.save();
+    machine = await new Machine(page).open();
+    expect(await tamper(page, store, change)).toBeGreaterThan(5);
+    expect(await machine.attempt("verify", saved.id)).toBe("snapshot-damaged");
+    expect(await machine.boot(SMALL)).toMatchObject({ ok: false, code: "snapshot-damaged" });
+    await expect(page.getByRole("alert")).toContainText("damaged");
+    await page.getByTestId("fault-restart").click();
+    await machine.waitForState("running");
+    await machine.expectRealKernel();
+  });
+}
+
+test("a damaged save falls back to the one before, and says which", async ({ page }) => {
+  let machine = await small(page);
+  await machine.run("n=1");
+  await machine.save();
+  const before = new Set(await keys(page));
+  await machine.run("n=2; dd if=/dev/urandom of=/tmp/noise bs=1M count=2 2>/dev/null");
+  await machine.save();
+  const fresh = (await keys(page)).filter((key) => !before.has(key));
+  expect(fresh.length).toBeGreaterThan(0);
+  machine = await new Machine(page).open();
+  await tamper(page, "chunks", `(bytes, key) => ${JSON.stringify(fresh)}.includes(key) ? new Uint8Array(10) : undefined`);
+  expect(await machine.boot(SMALL)).toEqual({ ok: true });
+  expect(await machine.run("echo n=$n")).toContain("n=1");
+  await expect(page.getByTestId("notices")).toContainText("damaged");
+});
+
+function keys(page: Page): Promise<string[]> {
+  return page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const open = indexedDB.open("vivarium");
+        open.onsuccess = () => {
+          const request = open.result.transaction("chunks").objectStore("chunks").getAllKeys();
+          request.onsuccess = () => {
+            open.result.close();
+            resolve(request.result as string[]);
+          };
+        };
+      }),
+  );
+}
+
+test("files that are no snapshot, too new, cut, or claim gigabytes are refused whole", async ({ page }) => {
+  const machine = await small(page);
+  await machine.save();
+  const before = await machine.list();
+  const corpus = path.join(here, "../../emulator/snapshot/corpus/hostile");
+  const files = fs.readdirSync(corpus).filter((name) => name.endsWith(".vivarium"));
+  expect(files.length).toBeGreaterThan(5);
+  const attempt = (bytes: number[]) =>
+    page.evaluate(async (bytes) => {
+      const stream = new Blob([new Uint8Array(bytes)]).stream().pipeThrough(new CompressionStream("gzip"));
+      const file = await new Response(stream).blob();
+      return window.vivarium.snapshots.import(file).then(() => "ok", (error) => `${error.code}`);
+    }, bytes);
+  for (const name of files) {
+    const code = await attempt([...fs.readFileSync(path.join(corpus, name))]);
+    expect(["snapshot-damaged", "snapshot-refused"], name).toContain(code);
+  }
+  expect(await attempt([...Buffer.from("not a snapshot at all")])).toBe("snapshot-refused");
+  expect(await machine.list()).toEqual(before);
+});
+
+test("another image's snapshot is refused in words, and kept", async ({ page }) => {
+  let machine = await small(page);
+  const saved = await machine.save("of this image");
+  // The same machine under a page that has the other flavour's image.
+  machine = await new Machine(page).open();
+  const file = path.join(here, "../../emulator/snapshot/corpus/good/small.vivarium");
+  const imported = await page.evaluate(async (bytes) => {
+    const stream = new Blob([new Uint8Array(bytes)]).stream().pipeThrough(new CompressionStream("gzip"));
+    return window.vivarium.snapshots.import(await new Response(stream).blob()) as never as { id: string };
+  }, [...fs.readFileSync(file)]);
+  expect(["snapshot-refused", "snapshot-damaged", "unsupported"]).toContain(await machine.attempt("restore", imported.id));
+  expect((await machine.list()).map((snapshot) => snapshot.id)).toContain(saved.id);
+  expect(await machine.boot(SMALL)).toEqual({ ok: true });
+});
+
+test("a browser that keeps nothing runs the machine and says so", async ({ page }) => {
+  await page.goto(`${url()}?autoboot=0`);
+  // A database of a newer version than ours cannot be opened.
+  await page.evaluate(
+    () =>
+      new Promise<void>((resolve, reject) => {
+        const open = indexedDB.open("vivarium", 999);
+        open.onsuccess = () => (open.result.close(), resolve());
+        open.onerror = () => reject(open.error);
+      }),
+  );
+  const machine = await new Machine(page).open();
+  expect(await machine.boot(SMALL)).toEqual({ ok: true });
+  expect(await machine.run("echo works $((6*7))")).toContain("works 42");
+  await expect(page.getByTestId("notices")).toContainText("cannot be saved");
+  expect(await machine.attempt("save", {})).toBe("storage-unavailable");
+});
