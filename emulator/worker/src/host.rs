@@ -301,7 +301,7 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
                 Told { sections, shipped: false, damage: damage.clone() },
             )
             .await?;
-            Ok((input, request))
+            Ok::<_, Fault>((input, request))
         };
         match restored.await {
             Ok((input, request)) => {
