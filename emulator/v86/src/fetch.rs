@@ -13,6 +13,9 @@ use crate::glue;
 /// so an entry never goes stale.
 const CACHE: &str = "vivarium-image-1";
 
+/// Hears of each piece that arrived; takes the bytes at hand.
+pub(crate) type Watcher = Box<dyn Fn(u64)>;
+
 /// Counts what was fetched, and tells who watches the boot.
 #[derive(Default)]
 pub(crate) struct Meter {
@@ -21,7 +24,7 @@ pub(crate) struct Meter {
     requests: Cell<u64>,
     /// Bytes at hand, kept copies included.
     loaded: Cell<u64>,
-    watcher: RefCell<Option<Box<dyn Fn(u64)>>>,
+    watcher: RefCell<Option<Watcher>>,
 }
 
 impl Meter {
@@ -38,7 +41,7 @@ impl Meter {
     }
 
     /// Has `watcher` called with [`Meter::loaded`] as it grows; `None` ends that.
-    pub(crate) fn watch(&self, watcher: Option<Box<dyn Fn(u64)>>) {
+    pub(crate) fn watch(&self, watcher: Option<Watcher>) {
         self.watcher.replace(watcher);
     }
 
