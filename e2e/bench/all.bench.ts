@@ -146,10 +146,12 @@ test("bench", async ({ browser }) => {
     for (let run = 0; run < RUNS; run++) {
       collect(guest, await machine.run("/tmp/bench", 300_000));
       collect(host, execFileSync(binary, { encoding: "utf8" }));
-      const answer = /^(\d+) (\d+)$/m.exec(await machine.run(`python3 -c '${python.program}'`, 300_000));
-      if (answer?.[2] !== python.answer) throw new Error(`python in the guest says ${answer?.[0]}`);
-      pythonGuest.push(Number(answer[1]) / 1e6);
       pythonHost.push(python.native());
+      // The screen still shows the runs before.
+      const said = await machine.run(`python3 -c '${python.program}'`, 300_000);
+      const answer = [...said.matchAll(/^(\d+) (\d+)$/gm)].at(-1);
+      if (answer?.[2] !== python.answer) throw new Error(`python says ${answer?.[2]} in the guest, ${python.answer} natively`);
+      pythonGuest.push(Number(answer[1]) / 1e6);
     }
   });
   for (const [name, times] of guest) {

@@ -33,6 +33,11 @@ use crate::source::Kept;
 /// guest's work; a person does not notice 4 ms.
 const BATCH: Duration = Duration::from_millis(4);
 
+/// That time doubles with each pump that had something to show, up to this: what floods is
+/// drawn 30 times a second, because a screen that is drawn more often takes the processor
+/// from the guest, and nobody can read it. After a pump without output it is short again.
+const LONG_BATCH: Duration = Duration::from_millis(32);
+
 /// Makes the engine of a kind, if this worker carries it.
 pub type Factory = fn(EngineKind) -> Option<Box<dyn Engine>>;
 
@@ -78,6 +83,8 @@ struct Host {
     timer: Cell<Option<i32>>,
     /// That timer ends a batch.
     batching: Cell<bool>,
+    /// How long a batch is at present.
+    batch: Cell<Duration>,
     pumped: Cell<Instant>,
     pump: Closure<dyn FnMut()>,
 }
@@ -107,6 +114,7 @@ pub fn serve(factory: Factory) {
         posted: Cell::new(false),
         timer: Cell::new(None),
         batching: Cell::new(false),
+        batch: Cell::new(BATCH),
         pumped: Cell::new(Duration::ZERO),
         pump: Closure::new(pump),
     }));
@@ -407,6 +415,8 @@ fn pump() {
         Slot::Live(machine, _) => machine.pump(now(), &mut events),
         _ => Due::Idle,
     };
+    let shown = events.iter().any(|event| matches!(event, Event::Console { .. }));
+    host.batch.set(if shown { (host.batch.get() * 2).min(LONG_BATCH) } else { BATCH });
     tell(&events);
     match due {
         Due::Soon => soon(),
@@ -421,12 +431,13 @@ fn nudge() {
         return;
     }
     let passed = now().saturating_sub(host.pumped.get());
-    if passed >= BATCH {
+    let batch = host.batch.get();
+    if passed >= batch {
         soon();
     } else {
         host.batching.set(true);
         cancel_timer();
-        later(BATCH - passed);
+        later(batch - passed);
     }
 }
 
