@@ -6,6 +6,7 @@ mod about;
 mod api;
 mod app;
 mod engines;
+mod library;
 mod link;
 mod session;
 mod settings;
