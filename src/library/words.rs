@@ -87,13 +87,10 @@ pub(crate) fn ago(then: u64, now: u64) -> String {
     const MONTH: u64 = 30 * DAY;
     const YEAR: u64 = 365 * DAY;
     let seconds = now.saturating_sub(then) / 1000;
-    let (unit, word) = match seconds {
-        ..MINUTE => return "just now".into(),
-        ..HOUR => (MINUTE, "minute"),
-        ..DAY => (HOUR, "hour"),
-        ..MONTH => (DAY, "day"),
-        ..YEAR => (MONTH, "month"),
-        _ => (YEAR, "year"),
+    let units =
+        [(YEAR, "year"), (MONTH, "month"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")];
+    let Some((unit, word)) = units.into_iter().find(|(unit, _)| seconds >= *unit) else {
+        return "just now".into();
     };
     let count = seconds / unit;
     let many = if count == 1 { "" } else { "s" };
