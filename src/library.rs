@@ -14,6 +14,7 @@ mod tickets;
 pub(crate) mod words;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use emulator_protocol::{
@@ -33,6 +34,10 @@ use tickets::{OPEN_LIMIT, Outcome, Tickets};
 /// clicks, and then its memory is given back.
 const IDLE_MS: u32 = 60_000;
 
+/// Forked machines whose names are remembered, the last ones: more than a person makes in a
+/// tab's life.
+const FORKED_LIMIT: usize = 256;
+
 /// The saved machines. Copy: components take it by value.
 #[derive(Clone, Copy)]
 pub(crate) struct Library {
@@ -47,6 +52,9 @@ struct Core {
     generation: Cell<u32>,
     tickets: RefCell<Tickets<Reply>>,
     idle: RefCell<Option<Timeout>>,
+    /// Machines that were forked here. They have no snapshot of their own before they are
+    /// saved, so no list has their names.
+    forked: RefCell<VecDeque<String>>,
 }
 
 enum Reply {
@@ -144,9 +152,35 @@ impl Library {
     /// # Errors
     /// If it is not there.
     pub(crate) async fn fork(self, id: String, machine: String) -> Result<Snapshot, Fault> {
-        let forked = one(self.request(LibraryRequest::Fork { id, machine }).await?)?;
+        let request = LibraryRequest::Fork { id, machine: machine.clone() };
+        let forked = one(self.request(request).await?)?;
+        self.remember(machine);
         self.changed();
         Ok(forked)
+    }
+
+    /// Makes another machine that goes on where this one was saved last, and gives its name.
+    ///
+    /// # Errors
+    /// If it was never saved.
+    #[allow(dead_code, reason = "the panel of a machine that another tab runs calls it")]
+    pub(crate) async fn copy_of(self, machine: &str) -> Result<String, Fault> {
+        let all = self.list().await?;
+        let mut its = all.iter().filter(|one| one.machine == machine);
+        // The youngest one, if its head was saved under another name.
+        let from = its.clone().find(|one| one.is_head).or_else(|| its.next());
+        let id = from.ok_or_else(|| words::missing(machine))?.id.clone();
+        let copy = words::proposed(machine, |name| self.is_taken(name, &all));
+        self.fork(id, copy.clone()).await?;
+        Ok(copy)
+    }
+
+    /// Whether a machine of that name is among these snapshots, or was forked here.
+    #[must_use]
+    pub(crate) fn is_taken(self, machine: &str, snapshots: &[Snapshot]) -> bool {
+        let core = self.core.get_value();
+        core.forked.borrow().iter().any(|name| name == machine)
+            || snapshots.iter().any(|snapshot| snapshot.machine == machine)
     }
 
     /// A snapshot as one file.
@@ -189,6 +223,16 @@ impl Library {
             self.changed();
         }
         granted
+    }
+
+    fn remember(self, machine: String) {
+        let core = self.core.get_value();
+        let mut forked = core.forked.borrow_mut();
+        forked.retain(|name| *name != machine);
+        forked.push_back(machine);
+        if forked.len() > FORKED_LIMIT {
+            forked.pop_front();
+        }
     }
 
     async fn change(self, request: LibraryRequest) -> Result<(), Fault> {

@@ -9,7 +9,7 @@ use leptos::html::Input;
 use leptos::prelude::*;
 
 pub(crate) use desk::Desk;
-use desk::{address, now, use_desk};
+use desk::{now, use_desk};
 use item::Item;
 
 use crate::library::use_library;
@@ -268,15 +268,14 @@ fn Unreadable(fault: emulator_protocol::Fault) -> impl IntoView {
 #[component]
 fn Foot() -> impl IntoView {
     let desk = use_desk();
-    let link = move |machine: String| {
+    let link = |(address, machine): (String, String)| {
         view! {
-            <a href=address(&machine) target="_blank" rel="noopener" data-testid="snapshot-forked">
+            <a href=address target="_blank" rel="noopener" data-testid="snapshot-forked">
                 {format!("Open the machine “{machine}” in its own tab")}
             </a>
         }
     };
     let working = move || desk.work.get().filter(|_| desk.slow.get());
-    let forked = move || desk.forked.with(|forked| forked.last().cloned());
     let shown = move || working().is_some() || desk.said.with(|said| !said.is_empty());
     view! {
         <div class="snapshots-foot" hidden=move || !shown()>
@@ -288,10 +287,7 @@ fn Foot() -> impl IntoView {
                 <progress aria-hidden="true"></progress>
             </Show>
             <p data-testid="snapshot-said">{move || desk.said.get()}</p>
-            {move || {
-                let said = desk.said.with(|said| !said.is_empty());
-                forked().filter(|_| said).map(link)
-            }}
+            {move || desk.forked.get().map(link)}
         </div>
     }
 }

@@ -80,7 +80,7 @@ async fn fork(library: Library, id: JsValue, machine: JsValue) -> Answer {
         let all = library.list().await.map_err(told)?;
         let snapshot = all.iter().find(|snapshot| snapshot.id == id);
         let snapshot = snapshot.ok_or_else(|| told(words::missing(&id)))?;
-        words::proposed(&snapshot.machine, |name| all.iter().any(|one| one.machine == name))
+        words::proposed(&snapshot.machine, |name| library.is_taken(name, &all))
     } else {
         words::machine_name(&text("fork", "machine", &machine)?).map_err(invalid)?
     };

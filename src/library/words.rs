@@ -7,9 +7,13 @@ use emulator_protocol::{Fault, FaultKind, Flavour, Party, Snapshot, Usage};
 /// snapshot has for it (docs/snapshot.md).
 pub(crate) const NAME_LIMIT: usize = 64;
 
-/// Characters of a machine's name that is chosen here: it stands in addresses and in names
-/// of files.
-pub(crate) const MACHINE_LIMIT: usize = 32;
+/// Characters of a machine's name, all of them ASCII: what a snapshot has room for
+/// (docs/snapshot.md).
+pub(crate) const MACHINE_LIMIT: usize = 64;
+
+/// A number at the end of a machine's name that is smaller counts its copies; a larger one
+/// is its memory, as in `v86-full-256`.
+const COPIES: u32 = 100;
 
 /// Machines whose names begin so hold what came with the image.
 const SHIPPED: &str = "shipped-";
@@ -130,13 +134,13 @@ pub(crate) fn file_name(machine: &str, [year, month, day, hour, minute]: [u32; 5
     format!("{machine}-{year:04}-{month:02}-{day:02}-{hour:02}{minute:02}.vivarium")
 }
 
-/// A name for a copy of a machine: `main-2`, and `main-3` if that is taken or was copied.
+/// A name for a copy of a machine: `main-2`, and `main-3` if that is taken or is copied.
 #[must_use]
 pub(crate) fn proposed(machine: &str, taken: impl Fn(&str) -> bool) -> String {
     let machine = plain(machine);
     let numbered = machine.rsplit_once('-').and_then(|(stem, number)| {
         let number: u32 = number.parse().ok()?;
-        (!stem.is_empty()).then_some((stem, number.saturating_add(1)))
+        (!stem.is_empty() && number < COPIES).then_some((stem, number + 1))
     });
     let (stem, first) = numbered.unwrap_or((&machine, 2));
     let name = |number: u32| {
@@ -350,7 +354,8 @@ mod tests {
         assert_eq!(proposed("main-7", |_| false), "main-8");
         assert_eq!(proposed("-7", |_| false), "7-2");
         assert_eq!(proposed("", |_| false), "machine-2");
-        assert_eq!(proposed("main-4294967295", |_| false), "main-4294967295");
+        assert_eq!(proposed("v86-full-256", |_| false), "v86-full-256-2");
+        assert_eq!(proposed("v86-full-256-2", |_| false), "v86-full-256-3");
         for machine in ["x".repeat(200), "ä ö".into(), "shipping".into()] {
             let name = proposed(&machine, |_| false);
             assert_eq!(machine_name(&name), Ok(name.clone()), "{machine}");

@@ -42,9 +42,8 @@ pub(crate) struct Desk {
     pub(super) slow: RwSignal<bool>,
     /// What the last action came to.
     pub(super) said: RwSignal<String>,
-    /// Machines that were forked here. They have no snapshot of their own yet, so no list
-    /// has their names.
-    pub(super) forked: RwSignal<Vec<String>>,
+    /// Address and name of the machine that was forked last.
+    pub(super) forked: RwSignal<Option<(String, String)>>,
     /// A text that is asked for.
     pub(super) prompt: RwSignal<Option<Prompt>>,
     /// Counts actions and readings, each of which only the last one matters of.
@@ -65,7 +64,7 @@ impl Desk {
             work: RwSignal::new(None),
             slow: RwSignal::new(false),
             said: RwSignal::new(String::new()),
-            forked: RwSignal::new(Vec::new()),
+            forked: RwSignal::new(None),
             prompt: RwSignal::new(None),
             action: StoredValue::new(0),
             reading: StoredValue::new(0),
@@ -97,11 +96,9 @@ impl Desk {
     /// Whether a machine of that name is known here.
     #[must_use]
     pub(super) fn is_taken(self, machine: &str) -> bool {
-        let forked = self.forked.with_untracked(|forked| forked.iter().any(|name| name == machine));
-        forked
-            || self.snapshots.with_untracked(|all| {
-                all.iter().flatten().any(|snapshot| snapshot.machine == machine)
-            })
+        let library = self.library;
+        self.snapshots
+            .with_untracked(|all| library.is_taken(machine, all.as_deref().unwrap_or_default()))
     }
 
     /// Reads the library anew, unless that will happen anyway.
@@ -137,16 +134,13 @@ impl Desk {
     }
 
     /// Lets another machine go on from a snapshot, and opens it in a tab of its own.
-    pub(super) fn fork(self, id: String, machine: String) {
+    pub(super) fn fork(self, snapshot: Snapshot, machine: String) {
         self.run("Forking the machine", async move {
-            self.library.fork(id, machine.clone()).await?;
-            self.forked.update(|forked| {
-                forked.retain(|name| *name != machine);
-                forked.push(machine.clone());
-            });
+            self.library.fork(snapshot.id, machine.clone()).await?;
+            let address = address(&machine, &snapshot.engine);
+            self.forked.set(Some((address.clone(), machine.clone())));
             // A browser that keeps tabs from opening leaves the link that the page shows;
             // the tab is on its own, or both machines would share a processor.
-            let address = address(&machine);
             let _ = window().open_with_url_and_target_and_features(&address, "_blank", "noopener");
             Ok(format!("The machine “{machine}” goes on from there."))
         });
@@ -230,6 +224,7 @@ impl Desk {
         let number = self.action.get_value().wrapping_add(1);
         self.action.set_value(number);
         self.said.set(String::new());
+        self.forked.set(None);
         self.work.set(Some(work));
         let show = move || {
             if self.action.get_value() == number && self.work.with_untracked(Option::is_some) {
@@ -291,9 +286,11 @@ pub(super) fn now() -> u64 {
     Date::now().max(0.0) as u64
 }
 
-/// The address at which a machine goes on.
-pub(super) fn address(machine: &str) -> String {
-    format!("{}?machine={}", base(), String::from(js_sys::encode_uri_component(machine)))
+/// The address at which a machine goes on. It names the engine: that of the settings may be
+/// one that goes on from nothing.
+fn address(machine: &str, engine: &str) -> String {
+    let quoted = |text| String::from(js_sys::encode_uri_component(text));
+    format!("{}?machine={}&engine={}", base(), quoted(machine), quoted(engine))
 }
 
 /// Lets the browser put a file where a person keeps files.

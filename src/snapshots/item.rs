@@ -176,7 +176,7 @@ impl Asker {
 
     fn fork(self, snapshot: Snapshot) {
         let desk = self.desk;
-        let id = snapshot.id.clone();
+        let whole = snapshot.clone();
         let check = move |text: String| match words::machine_name(&text) {
             Ok(name) if desk.is_taken(&name) => {
                 Some(format!("There is a machine “{name}” already. Choose another name."))
@@ -186,7 +186,7 @@ impl Asker {
         };
         let act = move |text: String| {
             if let Ok(machine) = words::machine_name(&text) {
-                desk.fork(id.clone(), machine);
+                desk.fork(whole.clone(), machine);
             }
         };
         desk.prompt.set(Some(Prompt {
