@@ -21,7 +21,7 @@ type VivariumFaultCode =
   | "storage-full"
   | "storage-unavailable"
   | "taken-over"
-  /** Something is under way that has to end first. */
+  /** Too much input waits, another tab runs the machine, or something has to end first. */
   | "busy";
 
 /** `code` of the errors that this object makes. */
@@ -46,6 +46,12 @@ interface VivariumBootOptions {
   flavour?: "full" | "busybox";
   /** Words appended to the kernel's command line; ignored by `sim`. */
   cmdline?: string;
+  /** The name under which the machine is saved and found again; ignored by `sim`. */
+  machine?: string;
+  /** Where it begins: where it was saved last, at the shipped prompt, with its firmware. */
+  start?: "head" | "fresh" | "cold";
+  /** Whether another tab that runs this machine is to save it and give it up. */
+  takeOver?: boolean;
 }
 
 interface VivariumStats {
