@@ -5,7 +5,7 @@ type VivariumEngine = "sim" | "v86";
 
 type VivariumState = "idle" | "booting" | "running" | "paused" | "saving" | "halted" | "failed";
 
-/** What went wrong with a machine. */
+/** What went wrong with a machine or a snapshot. */
 type VivariumFaultCode =
   | "kernel-panic"
   | "triple-fault"
@@ -15,7 +15,14 @@ type VivariumFaultCode =
   | "resources"
   | "unsupported"
   | "engine-crash"
-  | "version-mismatch";
+  | "version-mismatch"
+  | "snapshot-damaged"
+  | "snapshot-refused"
+  | "storage-full"
+  | "storage-unavailable"
+  | "taken-over"
+  /** Too much input waits, another tab runs the machine, or something has to end first. */
+  | "busy";
 
 /** `code` of the errors that this object makes. */
 type VivariumErrorCode =
@@ -25,9 +32,7 @@ type VivariumErrorCode =
   /** The guest switched itself off before its prompt. */
   | "halted"
   /** An argument makes no sense. */
-  | "invalid"
-  /** Too much console input waits already. */
-  | "busy";
+  | "invalid";
 
 interface VivariumError extends Error {
   code: VivariumErrorCode;
@@ -41,6 +46,12 @@ interface VivariumBootOptions {
   flavour?: "full" | "busybox";
   /** Words appended to the kernel's command line; ignored by `sim`. */
   cmdline?: string;
+  /** The name under which the machine is saved and found again; ignored by `sim`. */
+  machine?: string;
+  /** Where it begins: where it was saved last, at the shipped prompt, with its firmware. */
+  start?: "head" | "fresh" | "cold";
+  /** Whether another tab that runs this machine is to save it and give it up. */
+  takeOver?: boolean;
 }
 
 interface VivariumStats {
@@ -81,6 +92,69 @@ interface VivariumConsole {
   size(): { columns: number; rows: number };
 }
 
+/** A saved machine. */
+interface VivariumSnapshot {
+  /** 64 hexadecimal digits: the hash of what was saved. */
+  id: string;
+  /** Given by a person or a program; one with a name is kept until it is removed. */
+  name: string | null;
+  /** The machine that it was saved of. */
+  machine: string;
+  /** Milliseconds since 1970. */
+  savedAt: number;
+  /** Name of the engine that ran it. */
+  engine: string;
+  /** Guest memory in MiB. */
+  memory: number;
+  /** Stored bytes of all that it needs. */
+  bytes: number;
+  /** Those of them that no other snapshot needs: what its removal frees. */
+  ownBytes: number;
+  /** Those of them that its save has written. */
+  deltaBytes: number;
+  /** Whether a machine goes on from it. */
+  isHead: boolean;
+}
+
+interface VivariumSaved extends VivariumSnapshot {
+  /** How long the guest stood still. */
+  pauseMs: number;
+  /** From the call to the last word of the disk. */
+  tookMs: number;
+}
+
+interface VivariumUsage {
+  /** Bytes in use by this site; the browser's own estimate. */
+  used: number;
+  /** Bytes that it may use; a hint, no promise. */
+  quota: number;
+  /** Whether the browser has promised not to remove it when space is short. */
+  persisted: boolean;
+}
+
+/** All promises are rejected with a {@link VivariumError}. */
+interface VivariumSnapshots {
+  /** Saves the machine that runs; fulfilled when it is safe from a crash. */
+  save(options?: { name?: string | null }): Promise<VivariumSaved>;
+  /** All snapshots, the youngest first. */
+  list(): Promise<VivariumSnapshot[]>;
+  /** Ends the machine that runs; fulfilled when the restored one does. */
+  restore(id: string): Promise<void>;
+  /** Lets another machine go on from a snapshot; `machine` of the result is its name. */
+  fork(id: string, machine?: string): Promise<VivariumSnapshot>;
+  /** Removes a snapshot and what only it needs. */
+  remove(id: string): Promise<void>;
+  /** Names a snapshot; `null` takes the name away. */
+  rename(id: string, name: string | null): Promise<void>;
+  /** Reads all of a snapshot and checks it. */
+  verify(id: string): Promise<VivariumSnapshot>;
+  /** A snapshot as one file of type `application/gzip`. */
+  export(id: string): Promise<Blob>;
+  /** Takes an exported file of at most 1 GiB; all of it is checked first. */
+  import(file: Blob): Promise<VivariumSnapshot>;
+  usage(): Promise<VivariumUsage>;
+}
+
 interface Vivarium {
   readonly engine: VivariumEngine;
   readonly state: VivariumState;
@@ -93,6 +167,7 @@ interface Vivarium {
   /** The last report, about a second old. */
   stats(): VivariumStats;
   readonly console: VivariumConsole;
+  readonly snapshots: VivariumSnapshots;
   /** Calls back from now on; call what it returns to end that. */
   on(topic: "state", callback: (state: VivariumState) => void): () => void;
   on(topic: "console", callback: (text: string) => void): () => void;

@@ -4,6 +4,8 @@
 //! It stands before the terminal does, hears the session directly and not through signals,
 //! and never asks a person: who programs a reset means it.
 
+mod snapshots;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -15,6 +17,7 @@ use web_sys::{TextDecodeOptions, TextDecoder};
 
 use crate::VERSION;
 use crate::engines;
+use crate::library::Library;
 use crate::session::{Choice, Generation, Happening, Session};
 use crate::settings::address::{flavour, is_machine};
 
@@ -27,7 +30,7 @@ const HALTED: &str = "halted";
 /// Code of an [`Error`] when an argument makes no sense.
 const INVALID: &str = "invalid";
 
-/// Code of an [`Error`] when too much console input waits.
+/// Code of an [`Error`] when too much console input waits; as that of [`FaultKind::Busy`].
 const BUSY: &str = "busy";
 
 /// The word for a state in programs.
@@ -67,12 +70,12 @@ pub(crate) fn fault_code(kind: FaultKind) -> &'static str {
 }
 
 /// Puts the object on the window, for the page's life.
-pub(crate) fn install(session: Session) {
+pub(crate) fn install(session: Session, library: Library) {
     let face = Rc::new(Face::new(session));
     let hearer = Rc::clone(&face);
     session.observe(move |happening| hearer.hear(happening));
     // Fails only on a window that forbids new properties; then there is no such object.
-    let _ = Reflect::set(&window(), &"vivarium".into(), &object(session, &face));
+    let _ = Reflect::set(&window(), &"vivarium".into(), &object(session, library, &face));
 }
 
 struct Face {
@@ -209,7 +212,7 @@ impl Face {
     }
 }
 
-fn object(session: Session, face: &Rc<Face>) -> Object {
+fn object(session: Session, library: Library, face: &Rc<Face>) -> Object {
     let boot = {
         let face = Rc::clone(face);
         move |options: JsValue| match choice(&options) {
@@ -235,6 +238,7 @@ fn object(session: Session, face: &Rc<Face>) -> Object {
     let stats = move || stats_object(&session.state().stats.unwrap_or_default());
     put(&object, "stats", &Closure::<dyn Fn() -> JsValue>::new(stats).into_js_value());
     put(&object, "console", &console_object(session));
+    put(&object, "snapshots", &snapshots::object(session, library, face));
     type On = dyn Fn(String, Function) -> Result<JsValue, JsValue>;
     put(&object, "on", &Closure::<On>::new(on).into_js_value());
     put(&object, "version", &VERSION.into());

@@ -10,10 +10,11 @@ use web_sys::HtmlElement;
 
 use crate::about::About;
 use crate::engines::{self, EngineSwitcher};
+use crate::library::Library;
 use crate::session::{self, Choice, Session, use_session};
 use crate::settings::preferences::Theme;
 use crate::settings::{Settings, SettingsPage, use_settings};
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Desk, Snapshots};
 use crate::status::fault::{Ending, Stalled};
 use crate::status::{Announcer, BootCard, Status};
 use crate::terminal::{self, KeyBar, Terminal};
@@ -26,11 +27,14 @@ use crate::ui::notice::{Notice, Notices};
 pub(crate) fn App() -> impl IntoView {
     let settings = Settings::load();
     let session = Session::new(settings);
+    let library = Library::new();
     provide_context(settings);
     provide_context(session);
+    provide_context(library);
+    provide_context(Desk::new(session, library));
     provide_context(Dialogs::new());
     provide_context(terminal::Handle::new());
-    crate::api::install(session);
+    crate::api::install(session, library);
     follow_theme();
     follow_viewport();
     guard_memory(session);
