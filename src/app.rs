@@ -11,7 +11,7 @@ use web_sys::HtmlElement;
 use crate::about::About;
 use crate::engines::{self, EngineSwitcher};
 use crate::library::Library;
-use crate::session::{self, Choice, Session, use_session};
+use crate::session::{self, Choice, Happening, Session, use_session};
 use crate::settings::preferences::Theme;
 use crate::settings::{Settings, SettingsPage, use_settings};
 use crate::snapshots::{Desk, Snapshots};
@@ -39,6 +39,7 @@ pub(crate) fn App() -> impl IntoView {
     follow_viewport();
     guard_memory(session);
     session.keep_saving();
+    keep_library(session, library);
     for complaint in settings.complaints() {
         session.store().notify(Notice::new(complaint));
     }
@@ -264,6 +265,27 @@ fn guard_memory(session: Session) {
     window_event_listener(leptos::ev::beforeunload, move |event| {
         if session.is_dirty() {
             event.prevent_default();
+        }
+    });
+}
+
+/// Lists are read anew after each save; after the first one the browser is asked to keep what
+/// is saved when space gets short. Firefox asks a person about that, so the manager does there.
+fn keep_library(session: Session, library: Library) {
+    let asked = StoredValue::new(false);
+    session.observe(move |happening| {
+        if !matches!(happening, Happening::Saved) {
+            return;
+        }
+        library.changed();
+        let asks_a_person =
+            window().navigator().user_agent().is_ok_and(|agent| agent.contains("Firefox/"));
+        if !asked.get_value() && !asks_a_person {
+            asked.set_value(true);
+            leptos::task::spawn_local(async move {
+                // The manager shows the answer.
+                library.persist().await;
+            });
         }
     });
 }
