@@ -163,7 +163,6 @@ impl Library {
     ///
     /// # Errors
     /// If it was never saved.
-    #[allow(dead_code, reason = "the panel of a machine that another tab runs calls it")]
     pub(crate) async fn copy_of(self, machine: &str) -> Result<String, Fault> {
         let all = self.list().await?;
         let mut its = all.iter().filter(|one| one.machine == machine);

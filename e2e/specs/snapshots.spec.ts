@@ -127,7 +127,10 @@ test("the manager lists, names, checks, exports, deletes, imports and restores",
   await page.getByTestId("snapshot-import").setInputFiles(file);
   await expect(item).toBeVisible({ timeout: 30_000 });
   await item.getByTestId("snapshot-restore").click();
+  // The machine that runs is ended only after the snapshot was found whole.
+  const booting = page.evaluate(() => new Promise<void>((done) => window.vivarium.on("state", (state) => state === "booting" && done())));
   await page.getByTestId("dialog-confirm").click();
+  await booting;
   await machine.waitForState("running");
   expect(await machine.run("echo which=$which")).toContain("which=42");
 });

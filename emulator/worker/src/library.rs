@@ -170,8 +170,11 @@ async fn fork<S: SnapshotStore>(
     machine: &str,
 ) -> Result<LibraryAnswer, Fault> {
     let id = parse(id)?;
-    let generation = store.head(machine).await.map_err(told)?.map(|head| head.generation);
-    store.commit(machine, generation, id).await.map_err(told)?;
+    // Never over a machine that is there: another tab may be running it.
+    store.commit(machine, None, id).await.map_err(|error| match error {
+        StoreError::Superseded { .. } => taken(machine),
+        error => told(error),
+    })?;
     one(store, id).await
 }
 
@@ -315,6 +318,18 @@ fn plain(screen: &str) -> String {
 fn parse(id: &str) -> Result<Id, Fault> {
     id.parse()
         .map_err(|error| told(StoreError::Missing(format!("a snapshot of that id ({error})"))))
+}
+
+/// The fault of a name that another machine has.
+fn taken(machine: &str) -> Fault {
+    Fault {
+        kind: FaultKind::Busy,
+        party: Party::Host,
+        summary: format!("There is a machine of the name {machine} already."),
+        advice: "Choose another name.".into(),
+        retry: false,
+        detail: String::new(),
+    }
 }
 
 /// A fault of the store in words, with what to do next.
