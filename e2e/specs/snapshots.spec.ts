@@ -5,8 +5,10 @@ import { BOOT_TIMEOUT, Machine } from "../pages/machine.ts";
 /** Small and quick: what is said here of saving holds for every machine. */
 const SMALL = { engine: "v86", flavour: "busybox", memory: 128 };
 
-async function small(page: Page, query = "autoboot=0"): Promise<Machine> {
-  const machine = await new Machine(page).open(query);
+async function small(page: Page, autosave = false): Promise<Machine> {
+  const kept = JSON.stringify({ autosave });
+  await page.addInitScript((kept) => localStorage.setItem("vivarium.preferences", kept), kept);
+  const machine = await new Machine(page).open();
   expect(await machine.boot(SMALL)).toEqual({ ok: true });
   return machine;
 }
@@ -31,8 +33,9 @@ test("a machine goes on where it was: files, variables, processes, screen, clock
   const clock = Number(await machine.run("date +%s"));
   expect(clock).toBeGreaterThan(before - 1);
   expect(clock).toBeLessThan(Date.now() / 1000 + 1);
-  const ticks = Number(await machine.run("wc -l < /tmp/ticks"));
-  await expect.poll(async () => Number(await machine.run("wc -l < /tmp/ticks"))).toBeGreaterThan(ticks);
+  const ticks = async () => Number((await machine.run("echo ticks=$(wc -l < /tmp/ticks)")).match(/ticks=(\d+)/)?.[1]);
+  const then = await ticks();
+  await expect.poll(ticks).toBeGreaterThan(then);
   const size = await page.evaluate(() => window.vivarium.console.size());
   expect(await machine.run("stty size")).toContain(`${size.rows} ${size.columns}`);
   expect(machine.errors).toEqual([]);
@@ -80,19 +83,16 @@ test("a machine at rest is saved by itself, and found again by the same address"
   expect(await machine.run("echo mine=$mine.")).toContain("mine=.");
 });
 
-test("a page that is hidden saves", async ({ page, context }) => {
-  const machine = await small(page);
+test("a page that is hidden saves", async ({ page }) => {
+  const machine = await small(page, true);
   await expect(page.getByTestId("kept")).toHaveAttribute("data-kept", "saved", { timeout: 30_000 });
   await machine.run("late=$((6*7))");
   const before = (await machine.list())[0]!.id;
-  // Another tab in front hides this one.
-  const session = await context.newCDPSession(page);
   await page.evaluate(() => {
     Object.defineProperty(document, "hidden", { value: true, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
   });
   await expect.poll(async () => (await machine.list())[0]!.id, { timeout: 8_000 }).not.toBe(before);
-  await session.detach();
 });
 
 test("switching the engine saves first, and coming back goes on", async ({ page }) => {
