@@ -104,6 +104,14 @@ pub(crate) fn start_planned() -> impl Fn() + Copy + Send + Sync + 'static {
     })
 }
 
+/// Goes back to the last save by a person's wish: asks before what came after it is lost.
+pub(crate) fn guarded_go_back() -> impl Fn() + Copy + Send + Sync + 'static {
+    let session = use_session();
+    guarded("Go back to the last save?", "Go back", false, move || {
+        session.go_back();
+    })
+}
+
 /// Acts after the machine was saved, if `saves` and the settings say so, or after a person has
 /// agreed to lose it.
 fn guarded(
@@ -129,8 +137,8 @@ fn guarded(
         if !state.is_live() || !is_real(state.engine) {
             act();
         } else if !saves {
-            ask("A new machine starts at its prompt, without what this one has in its memory and \
-                 on its disk. To keep that, save it under a name first."
+            ask("What this machine has in its memory and on its disk now is lost. To keep it, save \
+                 it under a name first."
                 .into());
         } else if !session.is_dirty() {
             act();

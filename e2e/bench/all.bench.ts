@@ -4,7 +4,7 @@ import { test, type Browser, type BrowserContext } from "@playwright/test";
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { Machine } from "../pages/machine.ts";
+import { Machine, type BootOptions, type BootResult } from "../pages/machine.ts";
 import { native, python } from "./native.ts";
 import { Table, machine, save } from "./measure.ts";
 
@@ -26,7 +26,7 @@ const mark = (machine: Machine, name: string) =>
 async function bootTime(machine: Machine, flavour: string): Promise<number> {
   return machine.page.evaluate(async (flavour) => {
     const start = performance.now();
-    await window.vivarium.boot({ engine: "v86", flavour, memory: 256 } as never);
+    await window.vivarium.boot({ engine: "v86", flavour, memory: 256, start: "cold" } as never);
     return performance.now() - start;
   }, flavour);
 }
@@ -42,6 +42,68 @@ async function countBytes(context: BrowserContext, machine: Machine, work: () =>
   await work();
   await session.detach();
   return bytes;
+}
+
+/** Saving and coming back, for a small and a large machine. */
+async function saving(browser: Browser, table: Table): Promise<void> {
+  const warm: number[] = [];
+  for (let run = 0; run < RUNS; run++) {
+    await withPage(browser, async (machine) => {
+      await machine.open();
+      warm.push(await answered(machine, { flavour: "full", memory: 256, start: "fresh" }));
+    });
+  }
+  table.add("v86 full, 256 MiB: first visit from the shipped state to an answered key", "ms", warm);
+  for (const [flavour, memory] of [["busybox", 128], ["full", 256]] as const) {
+    const rows = new Map<string, number[]>();
+    const add = (name: string, value: number) => rows.set(name, [...(rows.get(name) ?? []), value]);
+    for (let run = 0; run < RUNS; run++) {
+      await withPage(browser, async (machine, context) => {
+        await machine.page.addInitScript(() => localStorage.setItem("vivarium.preferences", '{"autosave":false}'));
+        await machine.open();
+        expectOk(await machine.boot({ engine: "v86", flavour, memory, start: "cold" }));
+        const first = await machine.save();
+        add("first save: time|ms", first.tookMs);
+        add("first save: the guest stands still|ms", first.pauseMs);
+        add("first save: stored|MB", first.bytes / 1e6);
+        // A fixed piece of work: files are written, programs run.
+        await machine.run("cp -r /etc /tmp/work; for i in 1 2 3 4 5 6 7 8; do ls -lR /etc /bin > /tmp/list$i; done");
+        const second = await machine.save();
+        add("save after work: time|ms", second.tookMs);
+        add("save after work: the guest stands still|ms", second.pauseMs);
+        add("save after work: stored|MB", second.deltaBytes / 1e6);
+        const again = new Machine(await context.newPage());
+        await machine.page.close();
+        const opened = Date.now();
+        await again.open();
+        add("restore: from the call to an answered key|ms", await answered(again, { flavour, memory, start: "head" }));
+        add("restore: from opening the page to an answered key|ms", Date.now() - opened);
+      });
+    }
+    for (const [key, values] of rows) {
+      const [name, unit] = key.split("|");
+      table.add(`v86 ${flavour}, ${memory} MiB, ${name}`, unit!, values);
+    }
+  }
+}
+
+function expectOk(result: BootResult): void {
+  if (!result.ok) throw new Error(result.message);
+}
+
+/** Time from the call of boot until the shell has answered a key. */
+function answered(machine: Machine, options: BootOptions): Promise<number> {
+  return machine.page.evaluate(async (options) => {
+    const start = performance.now();
+    let seen = "";
+    const off = window.vivarium.on("console", (text) => (seen += text));
+    await window.vivarium.boot({ engine: "v86", ...options } as never);
+    seen = "";
+    window.vivarium.console.write("#");
+    while (!seen.includes("#")) await new Promise((done) => setTimeout(done, 1));
+    off();
+    return performance.now() - start;
+  }, options);
 }
 
 test("bench", async ({ browser }) => {
@@ -86,6 +148,8 @@ test("bench", async ({ browser }) => {
     table.add(`v86 ${flavour}: cold boot, files cached`, "ms", warm);
     table.add(`v86 ${flavour}: bytes to the prompt`, "MB", fetched, "page, engine, image; uncompressed but for the disk");
   }
+
+  await saving(browser, table);
 
   const longest: number[] = [];
   const obeyed: number[] = [];

@@ -95,6 +95,20 @@ test("a page that is hidden saves", async ({ page }) => {
   await expect.poll(async () => (await machine.list())[0]!.id, { timeout: 8_000 }).not.toBe(before);
 });
 
+test("the panel in the status line saves and goes back", async ({ page }) => {
+  const machine = await small(page);
+  await machine.run("n=1");
+  const kept = page.getByTestId("kept");
+  await kept.locator("summary").click();
+  await page.getByTestId("panel-save").click();
+  await expect(kept).toHaveAttribute("data-kept", "saved");
+  await machine.run("n=2");
+  await kept.locator("summary").click();
+  await page.getByTestId("panel-go-back").click();
+  await page.getByTestId("dialog-confirm").click();
+  await expect.poll(async () => (await machine.state()) === "running" && (await machine.run("echo n=$n"))).toContain("n=1");
+});
+
 test("switching the engine saves first, and coming back goes on", async ({ page }) => {
   const machine = await new Machine(page).open("flavour=busybox&engine=v86&memory=128");
   await machine.waitForState("running");

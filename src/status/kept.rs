@@ -1,11 +1,15 @@
-//! When the machine was saved last, in a few words that lead to all snapshots.
+//! When the machine was saved last, in a few words that open into what can be done about it.
 
 use gloo::timers::callback::Interval;
+use leptos::html::Details;
 use leptos::prelude::*;
 use leptos_router::components::A;
+use wasm_bindgen_futures::spawn_local;
 
 use super::words::ago;
+use crate::engines::guarded_go_back;
 use crate::session::saving::Keeping;
+use crate::session::state::State;
 use crate::session::use_session;
 
 /// How often the words are made anew: they name seconds only at first.
@@ -23,11 +27,51 @@ pub(crate) fn Kept() -> impl IntoView {
         keeping.with(|keeping| words(keeping, now))
     });
     let kind = Memo::new(move |_| keeping.with(kind));
+    let session = use_session();
+    let running = move || session.store().state().with(State::is_live);
+    let details = NodeRef::<Details>::new();
+    let close = move || {
+        if let Some(details) = details.get_untracked() {
+            details.set_open(false);
+        }
+    };
+    let save = move |_| {
+        close();
+        spawn_local(async move {
+            // A failure is told in a notice, and stays in these words.
+            let _ = session.save(None).await;
+        });
+    };
+    let go_back = guarded_go_back();
     view! {
         <Show when=move || words.with(Option::is_some)>
-            <A href="/snapshots" attr:class="kept" attr:data-testid="kept" attr:data-kept=move || kind.get()>
-                {move || words.get()}
-            </A>
+            <details class="kept" node_ref=details data-testid="kept" data-kept=move || kind.get()>
+                <summary>{move || words.get()}</summary>
+                <div class="kept-panel">
+                    <button
+                        type="button"
+                        class="button"
+                        data-testid="panel-save"
+                        disabled=move || !running() || kind.get() == "saving"
+                        on:click=save
+                    >
+                        "Save now"
+                    </button>
+                    <button
+                        type="button"
+                        class="button"
+                        data-testid="panel-go-back"
+                        disabled=move || kind.get() != "saved"
+                        on:click=move |_| {
+                            close();
+                            go_back();
+                        }
+                    >
+                        "Go back to the last save"
+                    </button>
+                    <A href="/snapshots" on:click=move |_| close()>"All snapshots"</A>
+                </div>
+            </details>
         </Show>
     }
 }

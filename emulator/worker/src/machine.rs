@@ -89,8 +89,15 @@ impl Machine {
                 self.enter(state, events);
             }
             Command::Crash => panic!("the page asked for a crash"),
-            // The rest is the host's, or has no meaning in this state.
-            _ => {}
+            // Without meaning in this state.
+            Command::Pause | Command::Resume | Command::Retry => {}
+            // The host's.
+            Command::Boot(_)
+            | Command::Save { .. }
+            | Command::Screen { .. }
+            | Command::Release
+            | Command::Library { .. }
+            | Command::Import { .. } => {}
         }
     }
 
