@@ -81,6 +81,10 @@ test("a machine at rest is saved by itself, and found again by the same address"
   machine = await new Machine(page).open(`${address}&boot=cold`);
   await machine.waitForState("running");
   expect(await machine.run("echo mine=$mine.")).toContain("mine=.");
+  // What was saved before is not lost by that.
+  const aside = (await machine.list()).find((snapshot) => snapshot.name === "Before the last new start");
+  expect(await machine.attempt("restore", aside!.id)).toBe("ok");
+  expect(await machine.run("echo mine=$mine")).toContain("mine=42");
 });
 
 test("a page that is hidden saves", async ({ page }) => {

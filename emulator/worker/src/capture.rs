@@ -165,7 +165,10 @@ mod tests {
         State { origin, sections: vec![section("cpu", Body::Inline(vec![1])), section("ram", ram)] }
     }
 
-    fn named(mut capture: Capture) -> (Vec<(Id, Vec<u8>)>, Vec<Entry>, Memo) {
+    /// Chunks that had no name, sections, and what is to be remembered.
+    type Named = (Vec<(Id, Vec<u8>)>, Vec<Entry>, Memo);
+
+    fn named(mut capture: Capture) -> Named {
         let fresh: Vec<_> = std::iter::from_fn(|| capture.name_next()).collect();
         let (_, entries, memo) = capture.finish();
         (fresh, entries, memo)

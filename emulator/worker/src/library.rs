@@ -8,7 +8,7 @@ use emulator_protocol::{
 };
 use emulator_snapshot::file::{Event, Reader, Writer};
 use emulator_snapshot::{Error, Id, Manifest, Meta, chunk, screen};
-use emulator_store::{Record, SnapshotStore, StoreError};
+use emulator_store::{Head, Record, SnapshotStore, StoreError};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -22,6 +22,27 @@ const WINDOW: usize = 32;
 /// Largest exported file that is read, unpacked: four times the largest memory that a machine
 /// can have here. Whatever a file claims, no more than a chunk of it is held at once.
 const FILE_LIMIT: u64 = 4 << 30;
+
+/// Name that the last state of a machine gets which is started anew, so that the new one's
+/// saves do not remove it.
+pub const SET_ASIDE: &str = "Before the last new start";
+
+/// Keeps a machine's head under a name, because the machine begins anew. There is one such
+/// snapshot for each machine, besides those that people have named.
+///
+/// # Errors
+/// Those of the store.
+pub async fn set_aside<S: SnapshotStore>(store: &S, head: &Head) -> Result<(), StoreError> {
+    for record in store.list().await? {
+        let old = record.machine == head.machine && record.name.as_deref() == Some(SET_ASIDE);
+        if old && record.id != head.current {
+            store.rename(record.id, None).await?;
+        } else if record.id == head.current && record.name.is_none() {
+            store.rename(record.id, Some(SET_ASIDE.into())).await?;
+        }
+    }
+    Ok(())
+}
 
 /// What an answer can be besides the answers of the protocol.
 pub enum Reply {
@@ -413,5 +434,209 @@ pub fn damaged(error: &Error) -> Fault {
         advice: advice.into(),
         retry: false,
         detail: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emulator_snapshot::Origin;
+    use emulator_snapshot::manifest::{Content, Entry};
+    use emulator_store::Memory;
+
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("a store in memory does not wait"),
+        }
+    }
+
+    /// Keeps a machine of these pages under a name; returns the snapshot's id.
+    async fn keep(store: &Memory, machine: &str, pages: &[&[u8]]) -> Id {
+        let chunks: Vec<_> = pages.iter().filter_map(|page| chunk::pack(page)).collect();
+        let size = pages.iter().map(|page| page.len() as u64).sum();
+        let ids = chunks.iter().map(|chunk| Some(chunk.id)).collect();
+        let meta = Meta {
+            saved_ms: 7,
+            memory_mib: 1,
+            machine: machine.into(),
+            flavour: "busybox".into(),
+            cmdline: String::new(),
+            label: None,
+            parent: None,
+        };
+        let ram = Content::Chunked { size, chunks: ids };
+        let sections = vec![
+            Entry { name: "ram".into(), version: 1, content: ram },
+            meta.section().expect("valid"),
+            screen::section("\u{1b}[1;32mroot\u{1b}[0m# ls\r\nfile").expect("valid"),
+        ];
+        let origin = Origin { engine: "v86".into(), state: 1, image: [3; 32], ram: size };
+        let manifest = Manifest::new(origin, sections).expect("valid");
+        let record = Record {
+            id: manifest.id(),
+            machine: machine.into(),
+            name: None,
+            saved_ms: 7,
+            engine: "v86".into(),
+            image: String::new(),
+            memory_mib: 1,
+            flavour: "busybox".into(),
+            cmdline: String::new(),
+            chunks: chunks.iter().map(|chunk| chunk.id).collect(),
+            bytes: 0,
+            delta_bytes: 0,
+            screen: "root# ls".into(),
+        };
+        store
+            .put_chunks(chunks.into_iter().map(|chunk| (chunk.id, chunk.stored)).collect())
+            .await
+            .expect("kept");
+        store.put_snapshot(record, manifest.write()).await.expect("kept");
+        let generation = store.head(machine).await.expect("read").map(|head| head.generation);
+        store.commit(machine, generation, manifest.id()).await.expect("kept");
+        manifest.id()
+    }
+
+    fn pages() -> Vec<Vec<u8>> {
+        let page = |seed: usize| (0..256 * 1024).map(|at| (at * seed / 7) as u8).collect();
+        vec![page(1), page(2), page(3)]
+    }
+
+    async fn ask(store: &Memory, request: LibraryRequest) -> LibraryAnswer {
+        match answer(store, request).await {
+            Reply::Answer(answer) => answer,
+            Reply::File(_) => panic!("an answer was expected"),
+        }
+    }
+
+    async fn file(store: &Memory, id: Id) -> Vec<u8> {
+        match answer(store, LibraryRequest::Export { id: id.to_string() }).await {
+            Reply::File(file) => file,
+            Reply::Answer(answer) => panic!("{answer:?}"),
+        }
+    }
+
+    fn kind(answer: &LibraryAnswer) -> Option<FaultKind> {
+        match answer {
+            LibraryAnswer::Failed { fault } => Some(fault.kind),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_exported_machine_is_the_same_in_another_browser() {
+        run(async {
+            let (here, there) = (Memory::new(), Memory::new());
+            let pages = pages();
+            let pages: Vec<&[u8]> = pages.iter().map(Vec::as_slice).collect();
+            let id = keep(&here, "m", &pages).await;
+            let LibraryAnswer::Snapshot(taken) = import(&there, &file(&here, id).await).await
+            else {
+                panic!("imported")
+            };
+            assert_eq!(taken.id, id.to_string());
+            assert_eq!(taken.name.as_deref(), Some("Imported"));
+            assert_eq!(taken.screen, "root# ls\nfile");
+            assert!(!taken.is_head, "no machine goes on from it by itself");
+            let verify = LibraryRequest::Verify { id: taken.id };
+            assert_eq!(kind(&ask(&there, verify).await), None);
+        });
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_of_a_file_is_refused_and_changes_nothing() {
+        run(async {
+            let (here, there) = (Memory::new(), Memory::new());
+            let id = keep(&here, "m", &[&[5; 3000]]).await;
+            let whole = file(&here, id).await;
+            for end in 0..whole.len() {
+                assert!(kind(&import(&there, &whole[..end]).await).is_some(), "cut at {end}");
+            }
+            for at in 0..whole.len() {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 0x10;
+                // Some bytes of gzip's header mean nothing (RFC 1952): time, flags of the
+                // compressor, system.
+                if kind(&import(&there, &damaged).await).is_none() {
+                    assert!((4..10).contains(&at), "byte {at}");
+                    let LibraryAnswer::Snapshots { snapshots } =
+                        ask(&there, LibraryRequest::List).await
+                    else {
+                        panic!("a list")
+                    };
+                    assert_eq!(snapshots.len(), 1);
+                    there.clear().await.expect("cleared");
+                }
+            }
+            assert_eq!(there.list().await.expect("a list"), Vec::new());
+        });
+    }
+
+    #[test]
+    fn own_bytes_are_what_a_removal_frees() {
+        run(async {
+            let store = Memory::new();
+            let pages = pages();
+            let first = keep(&store, "a", &[&pages[0], &pages[1]]).await;
+            keep(&store, "b", &[&pages[1], &pages[2]]).await;
+            let LibraryAnswer::Snapshots { snapshots } = ask(&store, LibraryRequest::List).await
+            else {
+                panic!("a list")
+            };
+            let described = snapshots.iter().find(|one| one.id == first.to_string());
+            let own = described.expect("there").own_bytes;
+            let before = store.usage().await.expect("usage").used;
+            ask(&store, LibraryRequest::Remove { id: first.to_string() }).await;
+            let freed = before - store.usage().await.expect("usage").used;
+            // The manifest goes, too.
+            assert!(own > 0 && freed >= own && freed < own + 4096, "{own} {freed}");
+        });
+    }
+
+    #[test]
+    fn a_fork_never_takes_the_place_of_a_machine() {
+        run(async {
+            let store = Memory::new();
+            let first = keep(&store, "a", &[&[1; 100]]).await;
+            let second = keep(&store, "b", &[&[2; 100]]).await;
+            let fork = |machine: &str| LibraryRequest::Fork {
+                id: first.to_string(),
+                machine: machine.into(),
+            };
+            assert_eq!(kind(&ask(&store, fork("b")).await), Some(FaultKind::Busy));
+            assert_eq!(store.head("b").await.expect("read").expect("there").current, second);
+            assert_eq!(kind(&ask(&store, fork("c")).await), None);
+            assert_eq!(store.head("c").await.expect("read").expect("there").current, first);
+        });
+    }
+
+    #[test]
+    fn what_was_shipped_is_not_a_persons() {
+        run(async {
+            let store = Memory::new();
+            keep(&store, "shipped-full.256", &[&[1; 100]]).await;
+            let list = ask(&store, LibraryRequest::List).await;
+            assert_eq!(list, LibraryAnswer::Snapshots { snapshots: Vec::new() });
+        });
+    }
+
+    #[test]
+    fn a_new_start_sets_the_last_state_aside_and_only_the_last() {
+        run(async {
+            let store = Memory::new();
+            let mut last = None;
+            for page in 1..4 {
+                last = Some(keep(&store, "m", &[&[page; 100]]).await);
+                let head = store.head("m").await.expect("read").expect("there");
+                set_aside(&store, &head).await.expect("named");
+            }
+            let named: Vec<_> = store.list().await.expect("a list");
+            let named = named.iter().filter(|record| record.name.as_deref() == Some(SET_ASIDE));
+            assert_eq!(named.map(|record| Some(record.id)).collect::<Vec<_>>(), [last]);
+        });
     }
 }

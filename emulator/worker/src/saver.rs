@@ -82,8 +82,17 @@ pub(crate) async fn claim(machine: &str, take_over: bool) -> Result<Claim, Store
 }
 
 impl Claim {
-    /// The machine runs: from now on it can be saved, and others may ask for it.
+    /// The machine runs: from now on it can be saved, and others may ask for it. Without a
+    /// parent it has begun anew, and what was saved before is set aside.
     pub(crate) fn establish(mut self, parent: Option<Id>) {
+        if let (None, Some(head)) = (parent, self.head.clone()) {
+            spawn_local(async move {
+                if let Ok(store) = store().await {
+                    // At worst it is gone after two saves.
+                    let _ = library::set_aside(&*store, &head).await;
+                }
+            });
+        }
         self.keeper.came_from(parent);
         self.writer.on_release_request(|| tell(&[Event::ReleaseAsked]));
         let lost = self.writer.lost();
