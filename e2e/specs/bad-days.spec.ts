@@ -150,8 +150,11 @@ test("a storage that is cleared under a running machine is written anew", async 
   expect(await machine.attempt("verify", saved.id)).toBe("ok");
   const session = await context.newCDPSession(page);
   await session.send("Storage.clearDataForOrigin", { origin: new URL(url()).origin, storageTypes: "indexeddb" });
-  // The database itself is gone now; the machine is not.
+  // The database itself is gone now; the machine is not, and is saved into a new one.
   expect(await machine.run("echo still $n")).toContain("still 42");
+  const anew = await machine.save();
+  expect(await machine.list()).toMatchObject([{ id: anew.id, isHead: true }]);
+  expect(await machine.attempt("verify", anew.id)).toBe("ok");
 });
 
 for (const [what, damage] of [["flipped", "flip"], ["truncated", "cut"], ["missing", "remove"]] as const) {

@@ -181,8 +181,12 @@ fn obey(command: Command) {
     match command {
         Command::Library { ticket, request } => spawn_local(async move {
             let reply = match saver::store().await {
-                Ok(store) => library::answer(&*store, request).await,
+                Ok(store) => library::answer(&*store, request.clone()).await,
                 Err(error) => Reply::Answer(LibraryAnswer::Failed { fault: library::told(error) }),
+            };
+            let reply = match saver::reopened_after(&reply).await {
+                Some(store) => library::answer(&*store, request).await,
+                None => reply,
             };
             tell(&[match reply {
                 Reply::Answer(answer) => Event::Library { ticket, answer },

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use emulator_engine::{Awakening, LocalFuture, Unready};
-use emulator_protocol::{BootRequest, Event, Fault, FaultKind, Party, Resumption, Saved};
+use emulator_protocol::{
+    BootRequest, Event, Fault, FaultKind, LibraryAnswer, Party, Resumption, Saved,
+};
 use emulator_snapshot::{Id, Manifest, Meta, screen};
 use emulator_store::locks::{End, Writer};
 use emulator_store::{Head, IndexedDb, Record, SnapshotStore, StoreError};
@@ -23,7 +25,7 @@ use web_sys::MessageChannel;
 use crate::capture::Capture;
 use crate::host::{drop_machine, now, scope, tell, with_machine};
 use crate::keeper::{INPUT, Keeper, Label, Pace, SECTIONS};
-use crate::library::{self, damaged, describe, flavour_name, told};
+use crate::library::{self, Reply, damaged, describe, flavour_name, told};
 use crate::source::Kept;
 
 /// How long a machine that waits for its disk is waited for.
@@ -60,6 +62,25 @@ pub(crate) async fn store() -> Result<Rc<IndexedDb>, StoreError> {
     Ok(store)
 }
 
+/// Opens the store again after the browser has taken it away: site data that a person clears
+/// closes the database, and a new one is there at once.
+pub(crate) async fn reopened() -> Result<Rc<IndexedDb>, StoreError> {
+    STORE.take();
+    store().await
+}
+
+/// A new store, if the answer of the old one was that it is gone.
+pub(crate) async fn reopened_after(reply: &Reply) -> Option<Rc<IndexedDb>> {
+    match reply {
+        Reply::Answer(LibraryAnswer::Failed { fault })
+            if fault.kind == FaultKind::StorageUnavailable =>
+        {
+            reopened().await.ok()
+        }
+        _ => None,
+    }
+}
+
 /// Becomes the one that saves a machine.
 ///
 /// # Errors
@@ -82,6 +103,15 @@ pub(crate) async fn claim(machine: &str, take_over: bool) -> Result<Claim, Store
 }
 
 impl Claim {
+    /// Goes on with a new store, as its only writer.
+    async fn renew(&mut self) -> Result<(), StoreError> {
+        let store = reopened().await?;
+        let machine = self.keeper.machine().to_owned();
+        let generation = store.head(&machine).await?.map(|head| head.generation);
+        self.keeper = Keeper::new(store, machine, generation);
+        Ok(())
+    }
+
     /// The machine runs: from now on it can be saved, and others may ask for it. Without a
     /// parent it has begun anew, and what was saved before is set aside.
     pub(crate) fn establish(mut self, parent: Option<Id>) {
@@ -270,8 +300,13 @@ async fn try_save(
         };
         match claim.keeper.keep(capture, label, &Breath).await {
             Ok(record) => return Ok((record, pause)),
-            // The storage was cleared: now all of the machine is held, and written.
+            // Something of the storage was cleared: now all of the machine is held, and written.
             Err(StoreError::Missing(_)) if again => again = false,
+            // All of it was.
+            Err(StoreError::Unavailable(_)) if again => {
+                again = false;
+                claim.renew().await.map_err(told)?;
+            }
             Err(error) => return Err(told(error)),
         }
     }
