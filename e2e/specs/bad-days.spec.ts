@@ -84,9 +84,11 @@ test("the browser killed in the middle of a save: the last save stands", async (
   for (let round = 0; round <= KILLS; round++) {
     const { context, page, pid } = await launch();
     const machine = await small(page);
-    const found = Number((await machine.run("echo n=$n")).match(/n=(\d*)/)![1] || 0);
+    const said = await machine.run("echo n=$((n))");
+    const found = Number(/^n=(\d+)$/m.exec(said)?.[1] ?? Number.NaN);
     // Either the last acknowledged save, or the one that was under way when the end came.
-    expect([acknowledged, acknowledged + 1]).toContain(found);
+    const seen = `round ${round}: ${said}\n${await machine.text()}\n${await page.getByTestId("notices").textContent()}`;
+    expect([acknowledged, acknowledged + 1], seen).toContain(found);
     if (round === KILLS) {
       await context.close();
       break;
