@@ -16,7 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use emulator_protocol::{
-    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, Start, TerminalSize,
+    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, NetworkSettings,
+    Start, TerminalSize,
 };
 use js_sys::JsString;
 use leptos::prelude::*;
@@ -185,6 +186,7 @@ impl Session {
             machine: engines::is_real(engine).then_some(name),
             start: choice.start.unwrap_or(usual),
             take_over: choice.take_over,
+            network: NetworkSettings::default(),
         })
     }
 

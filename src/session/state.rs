@@ -114,7 +114,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emulator_protocol::{FaultKind, Flavour, Party, TerminalSize};
+    use emulator_protocol::{FaultKind, Flavour, NetworkSettings, Party, TerminalSize};
 
     fn request() -> BootRequest {
         BootRequest {
@@ -127,6 +127,7 @@ mod tests {
             machine: None,
             start: emulator_protocol::Start::Cold,
             take_over: false,
+            network: NetworkSettings::default(),
         }
     }
 

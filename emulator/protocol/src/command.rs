@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::EngineKind;
 use crate::library::{LibraryRequest, Start};
+use crate::network::NetworkSettings;
 
 /// Size of the terminal in character cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,8 @@ pub struct BootRequest {
     /// Whether another tab that runs this machine is to give it up; it saves it first. Else
     /// the answer is [`crate::Event::Held`].
     pub take_over: bool,
+    /// The guest's network; ignored by engines without one.
+    pub network: NetworkSettings,
 }
 
 /// From the page to the worker.
@@ -113,6 +116,15 @@ pub enum Command {
         /// The file.
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
+    },
+    /// Decide anew about the network. A machine that was refused by its relay, or waits for
+    /// the next attempt, tries at once.
+    Network(NetworkSettings),
+    /// Record the guest's frames, from now on or no longer; then they come as
+    /// [`crate::Event::Pcap`].
+    Capture {
+        /// Whether to record.
+        on: bool,
     },
     /// Panic inside the worker. For tests and demonstrations of what the page then does.
     Crash,

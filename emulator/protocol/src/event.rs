@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::library::{LibraryAnswer, Snapshot};
+use crate::network::NetworkReport;
 use crate::{Fault, Flavour};
 
 /// Where a machine is in its life.
@@ -189,6 +190,14 @@ pub enum Event {
     Exported {
         /// That of the request.
         ticket: u32,
+        /// The file.
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// How the guest's network stands.
+    Network(NetworkReport),
+    /// The recorded frames, as a file for packet analysers (pcap, Ethernet).
+    Pcap {
         /// The file.
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,

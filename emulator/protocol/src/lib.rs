@@ -28,6 +28,7 @@ mod event;
 mod fault;
 mod flow;
 mod library;
+mod network;
 
 pub use command::{BootRequest, Command, Flavour, TerminalSize};
 pub use event::{Event, Halt, MachineState, Phase, Progress, Resumption, Saved, Stats};
@@ -38,12 +39,16 @@ pub use flow::{
 };
 
 pub use library::{LibraryAnswer, LibraryRequest, Snapshot, Start, Usage};
+pub use network::{
+    Blocked, Credentials, Flow, FlowState, MAX_BLOCKED, MAX_FLOWS, MAX_RULES, NetworkReport,
+    NetworkSettings, Policy, RelayState, Rule, Target, Transport, Verdict,
+};
 
 use serde::{Deserialize, Serialize};
 
 /// Version of this vocabulary. Raised when a message changes its shape or its meaning;
 /// a page and a worker of different versions refuse each other in words.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Which guest computer stands behind the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -80,6 +85,18 @@ mod tests {
             machine: Some("main".into()),
             start: Start::Snapshot("0".repeat(64)),
             take_over: true,
+            network: NetworkSettings {
+                relay: Some("wss://relay.example.org/".into()),
+                credentials: Some(Credentials { user: "u".into(), password: "p".into() }),
+                policy: Policy {
+                    rules: vec![Rule {
+                        verdict: Verdict::Deny,
+                        target: Target::Host { suffix: "example.org".into() },
+                        ports: Some((80, 81)),
+                    }],
+                    default: Verdict::Allow,
+                },
+            },
         };
         for command in [
             Command::Boot(boot),
@@ -93,6 +110,8 @@ mod tests {
             Command::Save { name: Some("n".into()) },
             Command::Screen { screen: "\u{1b}[1m# ".into(), text: "# ".into() },
             Command::Release,
+            Command::Network(NetworkSettings::default()),
+            Command::Capture { on: true },
             Command::Library { ticket: 1, request: LibraryRequest::List },
             Command::Import { ticket: 2, bytes: vec![1, 2] },
         ] {
@@ -130,6 +149,30 @@ mod tests {
             Event::Saving { done: 1, total: 2 },
             Event::Library { ticket: 1, answer: LibraryAnswer::Done },
             Event::Exported { ticket: 1, bytes: vec![1] },
+            Event::Network(NetworkReport {
+                relay: RelayState::Up { version: 2, udp: true, greeting: None },
+                flows: vec![Flow {
+                    id: 1,
+                    transport: Transport::Tcp,
+                    host: "example.org".into(),
+                    port: 443,
+                    state: FlowState::Open,
+                    sent: 1,
+                    received: 1 << 40,
+                    age_ms: 3,
+                    why: None,
+                }],
+                blocked: vec![Blocked {
+                    host: "10.0.0.1".into(),
+                    port: 25,
+                    transport: Transport::Udp,
+                    why: "w".into(),
+                    count: 2,
+                }],
+                captured: Some(24),
+                ..NetworkReport::default()
+            }),
+            Event::Pcap { bytes: vec![0xd4] },
             Event::Fault(Fault {
                 kind: FaultKind::KernelPanic,
                 party: Party::Guest,

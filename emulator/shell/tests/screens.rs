@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use emulator_engine::{CONSOLE_QUEUE, Engine, GuestIo, Next};
-use emulator_protocol::{BootRequest, EngineKind, Flavour, Start, TerminalSize};
+use emulator_protocol::{BootRequest, EngineKind, Flavour, NetworkSettings, Start, TerminalSize};
 use emulator_shell::Shell;
 use tokio::sync::Notify;
 
@@ -48,6 +48,7 @@ impl Machine {
             machine: None,
             start: Start::Cold,
             take_over: false,
+            network: NetworkSettings::default(),
         };
         let mut shell = Shell::new();
         shell.boot(&request, waker.clone(), Rc::new(|_| {})).await.expect("boots");

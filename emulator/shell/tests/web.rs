@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use emulator_engine::{CONSOLE_QUEUE, Engine, GuestIo, Next};
-use emulator_protocol::{BootRequest, EngineKind, Flavour, Start, TerminalSize};
+use emulator_protocol::{BootRequest, EngineKind, Flavour, NetworkSettings, Start, TerminalSize};
 use emulator_shell::Shell;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
@@ -42,6 +42,7 @@ async fn boot() -> (Shell, GuestIo) {
         machine: None,
         start: Start::Cold,
         take_over: false,
+        network: NetworkSettings::default(),
     };
     let started = js_sys::Date::now();
     let mut shell = Shell::new();

@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use emulator_engine::{CONSOLE_QUEUE, Capabilities, LocalFuture};
     use emulator_protocol::{
-        CONSOLE_HIGH_WATER, Flavour, Halt, Phase, Progress, Start, TerminalSize,
+        CONSOLE_HIGH_WATER, Flavour, Halt, NetworkSettings, Phase, Progress, Start, TerminalSize,
     };
     use std::cell::RefCell;
     use std::rc::Rc;
@@ -340,6 +340,7 @@ mod tests {
             machine: None,
             start: Start::Cold,
             take_over: false,
+            network: NetworkSettings::default(),
         }
     }
 

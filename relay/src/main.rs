@@ -1,0 +1,4 @@
+//! A hardened WISP relay.
+#![forbid(unsafe_code)]
+
+fn main() {}

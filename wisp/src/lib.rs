@@ -1,0 +1,2 @@
+//! The WISP protocol: packets, credit, and both roles of a connection.
+#![forbid(unsafe_code)]
