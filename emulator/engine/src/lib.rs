@@ -4,9 +4,6 @@
 //! queues of a [`GuestIo`], and the engine says when it wants to be called again. It never
 //! blocks, starts no thread and reads no clock. What it has to say to people it says in
 //! the vocabulary of `emulator-protocol`.
-//!
-//! Deliberately absent: network frames. Their queues join the trait together with the crate
-//! that gives them a meaning.
 #![forbid(unsafe_code)]
 
 mod queue;
@@ -24,7 +21,7 @@ use emulator_protocol::{
 use emulator_snapshot::Id;
 use emulator_snapshot::state::{Source, State};
 
-pub use queue::ByteQueue;
+pub use queue::{ByteQueue, FrameQueue};
 
 /// Time since the worker started. Only differences mean anything.
 pub type Instant = Duration;
@@ -35,6 +32,15 @@ pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 /// Console bytes that may wait for the guest, and for the page.
 pub const CONSOLE_QUEUE: usize = 64 * 1024;
 
+/// Bytes of network frames that may wait, in each direction: what a few connections with
+/// full windows have under way.
+pub const FRAME_QUEUE: usize = 2 * 1024 * 1024;
+
+/// Bytes of an IP packet that a guest's network card carries at most, in both directions.
+/// Nobody between the guest and its gateway needs the small packets of a cable, and what a
+/// packet costs an emulated processor hardly depends on its size.
+pub const MTU: u16 = 16 * 1024;
+
 /// What an engine can do; the same for its whole life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -43,6 +49,8 @@ pub struct Capabilities {
     /// The sections of its saved state, each with the newest version that it can restore;
     /// `None` if it cannot be saved.
     pub sections: Option<&'static [(&'static str, u16)]>,
+    /// Whether it has a network card.
+    pub nic: bool,
 }
 
 /// Why a machine cannot be saved just now.
@@ -88,6 +96,10 @@ pub struct GuestIo {
     /// Bytes that the guest wrote to its console. An engine that finds it full keeps the
     /// rest and stalls its guest.
     pub output: ByteQueue,
+    /// Ethernet frames from the guest.
+    pub sent: FrameQueue,
+    /// Ethernet frames for the guest.
+    pub received: FrameQueue,
     /// Steps of the boot that were reached since the last poll.
     pub progress: Vec<Progress>,
     /// True once the guest has shown its prompt; set by the engine, never reset.
@@ -105,6 +117,8 @@ impl GuestIo {
         Self {
             input: ByteQueue::new(CONSOLE_QUEUE),
             output: ByteQueue::new(CONSOLE_QUEUE),
+            sent: FrameQueue::new(FRAME_QUEUE),
+            received: FrameQueue::new(FRAME_QUEUE),
             progress: Vec::new(),
             ready: false,
             terminal,

@@ -64,7 +64,7 @@ impl Shell {
 
 impl Engine for Shell {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { memory_mib: None, sections: None }
+        Capabilities { memory_mib: None, sections: None, nic: false }
     }
 
     fn boot<'a>(

@@ -49,6 +49,12 @@ extern "C" {
     pub(crate) fn tell(this: &Machine, bytes: Uint8Array) -> bool;
 
     #[wasm_bindgen(method)]
+    pub(crate) fn deliver(this: &Machine, frame: Uint8Array) -> bool;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn delivered(this: &Machine);
+
+    #[wasm_bindgen(method)]
     pub(crate) fn busy(this: &Machine) -> bool;
 
     #[wasm_bindgen(method)]

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use emulator_disk::Manifest;
-use emulator_engine::ByteQueue;
+use emulator_engine::{ByteQueue, FrameQueue, MTU};
 use emulator_protocol::BootRequest;
 use js_sys::{Function, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -25,6 +25,7 @@ pub(crate) struct Signals(Rc<Notes>);
 #[derive(Default)]
 struct Notes {
     console: RefCell<VecDeque<u8>>,
+    frames: RefCell<Vec<Vec<u8>>>,
     log: RefCell<Log>,
     signs: RefCell<Vec<Sign>>,
     logged: Cell<bool>,
@@ -56,6 +57,13 @@ impl Signals {
         moved += to.push(back);
         console.drain(..moved);
         console.len()
+    }
+
+    /// Moves frames that the guest has sent.
+    pub(crate) fn drain_frames(&self, to: &mut FrameQueue) {
+        for frame in self.0.frames.take() {
+            to.push(frame);
+        }
     }
 
     pub(crate) fn take_signs(&self) -> Vec<Sign> {
@@ -94,6 +102,15 @@ impl Signals {
             "console",
             closure1(move |bytes| {
                 notes.console.borrow_mut().extend(bytes.unchecked_into::<Uint8Array>().to_vec());
+                notes.wake();
+            }),
+        );
+        let notes = Rc::clone(&self.0);
+        set(
+            &hooks,
+            "frame",
+            closure1(move |frame| {
+                notes.frames.borrow_mut().push(frame.unchecked_into::<Uint8Array>().to_vec());
                 notes.wake();
             }),
         );
@@ -166,6 +183,7 @@ pub(crate) fn options(
     set(&options, "cmdline", cmdline.trim().into());
     set(&options, "memory", (request.memory_mib << 20).into());
     set(&options, "vgaMemory", vga_memory.into());
+    set(&options, "mtu", MTU.into());
     let files = files.map(|files| {
         [
             ("kernel", &files.kernel),

@@ -7,6 +7,7 @@
 //!
 //! Where things come from and go to:
 //! - terminal: the guest's virtio console, which knows the terminal's size;
+//! - network: Ethernet frames of a virtio network card; no adapter of v86's own;
 //! - kernel log: its first serial port, read by [`watch`];
 //! - root disk: [`disk`], in chunks, behind an IDE disk;
 //! - reset and processor halt: caught before v86 would start over.
@@ -51,7 +52,7 @@ const BACKLOG_GO: usize = 16 * 1024;
 /// How often a machine is looked at that is still booting.
 const BOOT_LOOK: Duration = Duration::from_millis(200);
 
-/// How long console input waits for the guest to post a buffer.
+/// How long console input or a network frame waits for the guest to post a buffer.
 const INPUT_LOOK: Duration = Duration::from_millis(4);
 
 /// A boot without any sign of life for this long is a hang. A kernel that decompresses and
@@ -92,8 +93,8 @@ pub struct V86 {
     image: [u8; 32],
     /// The guest went on from a saved state, and nobody was told yet.
     restored: bool,
-    /// A frame for the guest's agent that it has had no buffer for.
-    frame: Option<Vec<u8>>,
+    /// What the guest's agent is to hear, and has had no buffer for.
+    news: Option<Vec<u8>>,
 }
 
 /// Widens v86's counter of 32 bits, which wraps within a minute.
@@ -193,9 +194,9 @@ impl V86 {
     }
 
     /// Hands the agent what waits for it.
-    fn move_frame(&mut self) {
+    fn tell_agent(&mut self) {
         let Some(machine) = &self.machine else { return };
-        self.frame = self.frame.take().filter(|frame| !machine.tell(Uint8Array::from(&frame[..])));
+        self.news = self.news.take().filter(|news| !machine.tell(Uint8Array::from(&news[..])));
     }
 
     /// Tells that the boot has come to a phase, once and never backwards.
@@ -245,6 +246,22 @@ impl V86 {
         } else if self.stalled && left <= BACKLOG_GO {
             self.stalled = false;
             machine.run();
+        }
+    }
+
+    /// Moves network frames, both ways.
+    fn move_frames(&mut self, io: &mut GuestIo) {
+        self.signals.drain_frames(&mut io.sent);
+        let Some(machine) = &self.machine else { return };
+        let mut delivered = false;
+        while let Some(frame) = io.received.peek()
+            && machine.deliver(Uint8Array::from(frame))
+        {
+            io.received.pop();
+            delivered = true;
+        }
+        if delivered {
+            machine.delivered();
         }
     }
 
@@ -315,7 +332,7 @@ impl V86 {
 impl Engine for V86 {
     fn capabilities(&self) -> Capabilities {
         // v86 puts the initial RAM disk at 64 MiB, and addresses less than 2 GiB.
-        Capabilities { memory_mib: Some(128..=1024), sections: Some(saving::SECTIONS) }
+        Capabilities { memory_mib: Some(128..=1024), sections: Some(saving::SECTIONS), nic: true }
     }
 
     fn boot<'a>(
@@ -350,15 +367,15 @@ impl Engine for V86 {
 
     fn save(&mut self) -> Result<State<'_>, Unready> {
         let machine = self.machine.as_ref().ok_or(Unready::Busy)?;
-        if self.phase < Some(Phase::Shell) || self.frame.is_some() {
+        if self.phase < Some(Phase::Shell) || self.news.is_some() {
             return Err(Unready::Busy);
         }
         saving::state(machine, self.disk.as_ref(), self.image)
     }
 
     fn awaken(&mut self, awakening: &Awakening) {
-        self.frame = Some(saving::frame(awakening));
-        self.move_frame();
+        self.news = Some(saving::frame(awakening));
+        self.tell_agent();
     }
 
     fn poll(&mut self, now: Instant, io: &mut GuestIo) -> Next {
@@ -369,10 +386,11 @@ impl Engine for V86 {
         if self.phase.is_none() {
             self.reach(Phase::Firmware, io);
         }
-        self.move_frame();
+        self.tell_agent();
         self.move_output(io);
         let panic = self.read_log(now, io);
         self.move_input(io);
+        self.move_frames(io);
         if io.terminal != self.terminal {
             self.terminal = io.terminal;
             if let Some(machine) = &self.machine {
@@ -385,7 +403,7 @@ impl Engine for V86 {
             self.signals.drain_console(&mut io.output);
             return next;
         }
-        if self.frame.is_some() || !io.input.is_empty() && io.ready {
+        if self.news.is_some() || !io.received.is_empty() || !io.input.is_empty() && io.ready {
             Next::Sleep(now + INPUT_LOOK)
         } else if !io.ready || self.panicked.is_some() {
             Next::Sleep(now + BOOT_LOOK)

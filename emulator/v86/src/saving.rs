@@ -33,9 +33,10 @@ pub(crate) const SECTIONS: &[(&str, u16)] = &[(DEVICES, 1), (RAM, 1), (SECTORS, 
 /// Name of the engine in a snapshot.
 const ENGINE: &str = "v86";
 
-/// Version of the state: the interrupt controller, the disk and the console that the guest
-/// found at its boot are those of this version. v86 checks its own format besides.
-const VERSION: u32 = 1;
+/// Version of the state: the interrupt controller, the disk, the console and, since 2, the
+/// network card that the guest found at its boot are those of this version. v86 checks its
+/// own format besides.
+const VERSION: u32 = 2;
 
 /// Largest state of the devices: the graphics adapter's memory is half of it.
 const DEVICES_LIMIT: u64 = 64 << 20;

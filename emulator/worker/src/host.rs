@@ -23,9 +23,12 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{DedicatedWorkerGlobalScope, MessageChannel, MessageEvent};
 
+use crate::keeper::Carried;
 use crate::library::{self, Reply};
 use crate::machine::{self, Due, Machine};
+use crate::network::Network;
 use crate::saver::{self, Claim};
+use crate::socket;
 use crate::source::Kept;
 
 /// Wakes of the machine within this time of a pump wait for its end. A guest that prints
@@ -37,6 +40,9 @@ const BATCH: Duration = Duration::from_millis(4);
 /// drawn 30 times a second, because a screen that is drawn more often takes the processor
 /// from the guest, and nobody can read it. After a pump without output it is short again.
 const LONG_BATCH: Duration = Duration::from_millis(32);
+
+/// How soon a socket is looked at again that has bytes to get rid of: it does not tell.
+const SOCKET_LOOK: Duration = Duration::from_millis(5);
 
 /// Makes the engine of a kind, if this worker carries it.
 pub type Factory = fn(EngineKind) -> Option<Box<dyn Engine>>;
@@ -66,8 +72,8 @@ impl From<Fault> for Stop {
 struct Loaded {
     engine: Box<dyn Engine>,
     claim: Option<Claim>,
-    /// What it was restored from, and what had been typed then.
-    restored: Option<(Option<Id>, Vec<u8>)>,
+    /// What it was restored from, and what was around it then.
+    restored: Option<(Option<Id>, Carried)>,
     /// What it is made of.
     request: BootRequest,
 }
@@ -164,11 +170,15 @@ fn listen(scope: &DedicatedWorkerGlobalScope) {
 /// Reports once in a while: figures, and a sign of life.
 fn beat(scope: &DedicatedWorkerGlobalScope) {
     let handler = Closure::<dyn FnMut()>::new(|| {
-        let report = match &mut *host().slot.borrow_mut() {
-            Slot::Live(machine, _) => machine.report(now()),
-            _ => Event::Stats(emulator_protocol::Stats::default()),
+        let reports = match &mut *host().slot.borrow_mut() {
+            Slot::Live(machine, _) => {
+                let network = machine.network().and_then(|network| network.report(now()));
+                let stats = machine.report(now());
+                [Some(stats), network.map(Event::Network)]
+            }
+            _ => [Some(Event::Stats(emulator_protocol::Stats::default())), None],
         };
-        tell(&[report]);
+        tell(&reports.into_iter().flatten().collect::<Vec<_>>());
     });
     let interval = i32::try_from(STATS_INTERVAL_MS).unwrap_or(i32::MAX);
     let timer = handler.as_ref().unchecked_ref();
@@ -229,7 +239,7 @@ fn instruct(command: Command) {
         (Slot::Booting(waiting), command) => waiting.push(command),
         (Slot::Live(machine, _), command) => {
             let mut events = Vec::new();
-            machine.command(command, &mut events);
+            machine.command(command, now(), &mut events);
             drop(slot);
             tell(&events);
             soon();
@@ -248,6 +258,7 @@ pub(crate) fn with_machine<T>(act: impl FnOnce(&mut Machine) -> T) -> Option<T> 
 /// Forgets the machine and all its memory.
 pub(crate) fn drop_machine() {
     host().slot.replace(Slot::Empty);
+    socket::hang_up();
 }
 
 async fn boot(request: BootRequest) {
@@ -257,16 +268,18 @@ async fn boot(request: BootRequest) {
     match load(&request, &waker).await {
         Ok(loaded) => {
             let request = loaded.request;
-            let mut machine = Machine::new(loaded.engine, &request, waker, started);
+            let nic = loaded.engine.capabilities().nic;
+            let network = nic.then(|| Network::new(request.network.clone(), saver::random()));
+            let mut machine = Machine::new(loaded.engine, &request, network, waker, started);
             let parent = loaded.restored.as_ref().and_then(|(parent, _)| *parent);
-            if let Some((_, input)) = loaded.restored {
-                machine.awaken(&saver::awakening(), &input);
+            if let Some((_, carried)) = loaded.restored {
+                machine.awaken(&saver::awakening(), &carried, now());
             }
             let mut events = Vec::new();
             let waiting = host().slot.replace(Slot::Empty);
             if let Slot::Booting(commands) = waiting {
                 for command in commands {
-                    machine.command(command, &mut events);
+                    machine.command(command, now(), &mut events);
                 }
             }
             host().slot.replace(Slot::Live(Box::new(machine), Rc::new(request)));
@@ -305,7 +318,7 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
             // A snapshot knows best what its machine is made of.
             let request = saver::as_saved(request, source.manifest())?;
             machine::check(&*engine, &request)?;
-            let input = restore(
+            let carried = restore(
                 &mut *engine,
                 &request,
                 waker,
@@ -313,11 +326,11 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
                 Told { sections, shipped: false, damage: damage.clone() },
             )
             .await?;
-            Ok::<_, Fault>((input, request))
+            Ok::<_, Fault>((carried, request))
         };
         match restored.await {
-            Ok((input, request)) => {
-                let restored = Some((Some(id), input));
+            Ok((carried, request)) => {
+                let restored = Some((Some(id), carried));
                 return Ok(Loaded { engine, claim, restored, request });
             }
             // The one before may be whole.
@@ -338,9 +351,9 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
         let source = Kept::shipped(manifest, shipped, saver::store().await.ok());
         let told = Told { sections, shipped: true, damage: None };
         match restore(&mut *engine, request, waker, &source, told).await {
-            Ok(input) => {
+            Ok(carried) => {
                 saver::keep_shipped(source);
-                let restored = Some((None, input));
+                let restored = Some((None, carried));
                 return Ok(Loaded { engine, claim, restored, request: request.clone() });
             }
             // A boot is slower, and as good.
@@ -401,10 +414,10 @@ async fn restore(
     waker: &Waker,
     source: &dyn Source,
     told: Told<'_>,
-) -> Result<Vec<u8>, Fault> {
-    let input = saver::announce(source.manifest(), told.sections, told.shipped, told.damage)?;
+) -> Result<Carried, Fault> {
+    let carried = saver::announce(source.manifest(), told.sections, told.shipped, told.damage)?;
     engine.restore(request, waker.clone(), report(), source).await?;
-    Ok(input)
+    Ok(carried)
 }
 
 /// Runs one slice and arranges for the next.
@@ -415,12 +428,22 @@ fn pump() {
     host.pumped.set(now());
     cancel_timer();
     let mut events = Vec::new();
+    let mut networking = false;
     let due = match &mut *host.slot.borrow_mut() {
-        Slot::Live(machine, _) => machine.pump(now(), &mut events),
+        Slot::Live(machine, _) => {
+            let due = machine.pump(now(), &mut events);
+            networking = machine.is_networking();
+            let sending = machine.network().is_some_and(socket::serve);
+            if sending { due.at_latest(now() + SOCKET_LOOK) } else { due }
+        }
         _ => Due::Idle,
     };
     let shown = events.iter().any(|event| matches!(event, Event::Console { .. }));
-    host.batch.set(if shown { (host.batch.get() * 2).min(LONG_BATCH) } else { BATCH });
+    host.batch.set(match (networking, shown) {
+        (true, _) => Duration::ZERO,
+        (false, true) => (host.batch.get() * 2).clamp(BATCH, LONG_BATCH),
+        (false, false) => BATCH,
+    });
     tell(&events);
     match due {
         Due::Soon => soon(),
@@ -452,7 +475,7 @@ fn cancel_timer() {
     }
 }
 
-fn soon() {
+pub(crate) fn soon() {
     let host = host();
     if !host.posted.replace(true) {
         let posted = host.channel.port2().post_message(&JsValue::NULL);

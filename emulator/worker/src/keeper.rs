@@ -11,13 +11,45 @@ use emulator_snapshot::{CHUNK_SIZE, Id, Manifest, Meta, chunk, meta, screen};
 use emulator_store::{BATCH_BYTES, Record, SnapshotStore, StoreError};
 
 use crate::capture::{Capture, Memo};
+use crate::network;
 
 /// Section with what was typed and not yet taken by the guest.
 pub const INPUT: &str = "input";
 
 /// The sections that are the worker's own, with their versions.
-pub const SECTIONS: &[(&str, u16)] =
-    &[(meta::NAME, meta::VERSION), (screen::NAME, screen::VERSION), (INPUT, 1)];
+pub const SECTIONS: &[(&str, u16)] = &[
+    (meta::NAME, meta::VERSION),
+    (screen::NAME, screen::VERSION),
+    (INPUT, 1),
+    (network::SECTION, 1),
+];
+
+/// What a machine has around its engine: saved with it, and given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Console input that the guest has not taken.
+    pub input: Vec<u8>,
+    /// What its gateway remembers; empty if it has none.
+    pub network: Vec<u8>,
+}
+
+impl Carried {
+    /// What a snapshot holds of it.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        let section = |name| manifest.inline(name).unwrap_or_default().to_vec();
+        Self { input: section(INPUT), network: section(network::SECTION) }
+    }
+
+    fn sections(&self) -> [Entry; 2] {
+        let section = |name: &str, bytes: &[u8]| Entry {
+            name: name.into(),
+            version: 1,
+            content: Content::Inline(bytes.to_vec()),
+        };
+        [section(INPUT, &self.input), section(network::SECTION, &self.network)]
+    }
+}
 
 /// What a snapshot says besides its machine's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +68,8 @@ pub struct Label {
     pub screen: String,
     /// The terminal's rows as plain text.
     pub text: String,
-    /// Console input that the guest has not taken.
-    pub input: Vec<u8>,
+    /// What is around the engine.
+    pub carried: Carried,
 }
 
 /// What saving needs from around it.
@@ -196,12 +228,9 @@ impl<S: SnapshotStore> Keeper<S> {
             label: label.name.clone(),
             parent: self.parent,
         };
-        let input = Content::Inline(label.input.clone());
-        Ok(vec![
-            meta.section()?,
-            screen::section(&label.screen)?,
-            Entry { name: INPUT.into(), version: 1, content: input },
-        ])
+        let mut sections = vec![meta.section()?, screen::section(&label.screen)?];
+        sections.extend(label.carried.sections());
+        Ok(sections)
     }
 }
 

@@ -15,6 +15,8 @@ use emulator_protocol::{
 
 use crate::capture::{Capture, Memo};
 use crate::credit::Credit;
+use crate::keeper::Carried;
+use crate::network::Network;
 
 /// When [`Machine::pump`] is due again if nothing happens before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,18 @@ pub enum Due {
     Idle,
 }
 
+impl Due {
+    /// This, but not later than `at`.
+    #[must_use]
+    pub fn at_latest(self, at: Instant) -> Self {
+        match self {
+            Self::Soon => self,
+            Self::At(due) => Self::At(due.min(at)),
+            Self::Idle => Self::At(at),
+        }
+    }
+}
+
 /// A booted machine.
 pub struct Machine {
     engine: Box<dyn Engine>,
@@ -37,12 +51,21 @@ pub struct Machine {
     booted: Instant,
     console: u64,
     measured: (Instant, u64),
+    network: Option<Network>,
+    /// Frames went through in the last pump.
+    busy: bool,
 }
 
 impl Machine {
     /// Takes over an engine whose `boot` has succeeded.
     #[must_use]
-    pub fn new(engine: Box<dyn Engine>, request: &BootRequest, waker: Waker, now: Instant) -> Self {
+    pub fn new(
+        engine: Box<dyn Engine>,
+        request: &BootRequest,
+        network: Option<Network>,
+        waker: Waker,
+        now: Instant,
+    ) -> Self {
         Self {
             engine,
             io: GuestIo::new(request.terminal, waker),
@@ -52,6 +75,8 @@ impl Machine {
             booted: now,
             console: 0,
             measured: (now, 0),
+            network,
+            busy: false,
         }
     }
 
@@ -61,8 +86,19 @@ impl Machine {
         self.state
     }
 
+    /// Its network, if it has a card for one.
+    pub fn network(&mut self) -> Option<&mut Network> {
+        self.network.as_mut()
+    }
+
+    /// Whether frames went through in the last pump: then the next ones should not wait.
+    #[must_use]
+    pub fn is_networking(&self) -> bool {
+        self.busy
+    }
+
     /// Obeys a command of the page.
-    pub fn command(&mut self, command: Command, events: &mut Vec<Event>) {
+    pub fn command(&mut self, command: Command, now: Instant, events: &mut Vec<Event>) {
         match command {
             Command::Console { bytes } => {
                 // The page keeps to INPUT_WINDOW, which is what the queue holds. A page that
@@ -88,6 +124,15 @@ impl Machine {
                     if self.io.ready { MachineState::Running } else { MachineState::Booting };
                 self.enter(state, events);
             }
+            Command::Network(settings) => {
+                if let Some(network) = &mut self.network {
+                    network.set(settings, now);
+                }
+            }
+            Command::Capture { on } => {
+                let recorded = self.network.as_mut().and_then(|network| network.capture(on));
+                events.extend(recorded.map(|bytes| Event::Pcap { bytes }));
+            }
             Command::Crash => panic!("the page asked for a crash"),
             // Without meaning in this state.
             Command::Pause | Command::Resume | Command::Retry => {}
@@ -107,6 +152,23 @@ impl Machine {
             self.drain(events);
             return Due::Idle;
         }
+        let due = self.run(now, events);
+        if !self.is_live() {
+            return due;
+        }
+        let Some(network) = &mut self.network else { return due };
+        let exchange = network.exchange(&mut self.io, now);
+        events.extend(network.report(now).map(Event::Network));
+        self.busy = exchange.moved;
+        match exchange.due {
+            _ if exchange.fresh => Due::Soon,
+            Some(at) => due.at_latest(at),
+            None => due,
+        }
+    }
+
+    /// Lets the engine run a slice.
+    fn run(&mut self, now: Instant, events: &mut Vec<Event>) -> Due {
         let waiting = self.io.input.len();
         let next = self.engine.poll(now, &mut self.io);
         let taken = waiting - self.io.input.len();
@@ -139,12 +201,16 @@ impl Machine {
         }
     }
 
-    /// Goes on after a restore: the guest learns what it missed, and gets what was typed
-    /// before the save and not yet read.
-    pub fn awaken(&mut self, awakening: &Awakening, input: &[u8]) {
+    /// Goes on after a restore: the guest learns what it missed, gets what was typed before
+    /// the save and not yet read, and its gateway remembers.
+    pub fn awaken(&mut self, awakening: &Awakening, carried: &Carried, now: Instant) {
         self.engine.awaken(awakening);
         // What was saved fitted into the same queue.
-        let _ = self.io.input.push(input);
+        let _ = self.io.input.push(&carried.input);
+        if let (Some(network), [_, ..]) = (&mut self.network, &carried.network[..]) {
+            // A gateway that remembers nothing is as good as a new one.
+            let _ = network.restore(&carried.network, now);
+        }
     }
 
     /// Takes hold of the state, with the console input that the guest has not taken yet. The
@@ -157,7 +223,7 @@ impl Machine {
         &mut self,
         memo: &Memo,
         events: &mut Vec<Event>,
-    ) -> Result<(Capture, Vec<u8>), Unready> {
+    ) -> Result<(Capture, Carried), Unready> {
         match self.state {
             MachineState::Running => {}
             MachineState::Booting => return Err(Unready::Busy),
@@ -181,7 +247,8 @@ impl Machine {
         }
         let capture = capture?;
         events.push(Event::Captured);
-        Ok((capture, self.io.input.peek(self.io.input.len())))
+        let network = self.network.as_ref().map(Network::save).unwrap_or_default();
+        Ok((capture, Carried { input: self.io.input.peek(self.io.input.len()), network }))
     }
 
     /// Ends the machine for good.
@@ -309,7 +376,7 @@ mod tests {
 
     impl Engine for Scripted {
         fn capabilities(&self) -> Capabilities {
-            Capabilities { memory_mib: Some(128..=1024), sections: None }
+            Capabilities { memory_mib: Some(128..=1024), sections: None, nic: true }
         }
         fn boot<'a>(
             &'a mut self,
@@ -346,7 +413,7 @@ mod tests {
 
     fn machine(script: impl FnMut(&mut GuestIo) -> Next + 'static) -> Machine {
         let engine = Box::new(Scripted(Rc::new(RefCell::new(script))));
-        Machine::new(engine, &request(), Waker::noop().clone(), Duration::ZERO)
+        Machine::new(engine, &request(), None, Waker::noop().clone(), Duration::ZERO)
     }
 
     fn console_bytes(events: &[Event]) -> u64 {
@@ -377,7 +444,7 @@ mod tests {
         }));
 
         events.clear();
-        machine.command(Command::Acknowledge { bytes: sent }, &mut events);
+        machine.command(Command::Acknowledge { bytes: sent }, Duration::ZERO, &mut events);
         assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Soon, "room again: go on");
         assert!(console_bytes(&events) > 0);
     }
@@ -392,7 +459,7 @@ mod tests {
         for _ in 0..100 {
             machine.pump(Duration::ZERO, &mut events);
         }
-        machine.command(Command::Console { bytes: vec![3] }, &mut events);
+        machine.command(Command::Console { bytes: vec![3] }, Duration::ZERO, &mut events);
         machine.pump(Duration::ZERO, &mut events);
         assert!(events.contains(&Event::Accepted { bytes: 1 }));
         assert_eq!(machine.state(), MachineState::Halted);
@@ -437,10 +504,10 @@ mod tests {
             Next::Again
         });
         let mut events = Vec::new();
-        machine.command(Command::Pause, &mut events);
+        machine.command(Command::Pause, Duration::ZERO, &mut events);
         assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Idle);
         assert_eq!(console_bytes(&events), 0);
-        machine.command(Command::Resume, &mut events);
+        machine.command(Command::Resume, Duration::ZERO, &mut events);
         assert_eq!(machine.state(), MachineState::Booting);
         assert_eq!(machine.pump(Duration::ZERO, &mut events), Due::Soon);
         assert_eq!(console_bytes(&events), 1);
@@ -450,7 +517,11 @@ mod tests {
     fn an_overrunning_page_is_told_instead_of_losing_input() {
         let mut machine = machine(|_| Next::Wait);
         let mut events = Vec::new();
-        machine.command(Command::Console { bytes: vec![0; CONSOLE_QUEUE + 1] }, &mut events);
+        machine.command(
+            Command::Console { bytes: vec![0; CONSOLE_QUEUE + 1] },
+            Duration::ZERO,
+            &mut events,
+        );
         assert!(matches!(events.last(), Some(Event::Fault(_))));
     }
 

@@ -24,7 +24,7 @@ use web_sys::MessageChannel;
 
 use crate::capture::Capture;
 use crate::host::{drop_machine, now, scope, tell, with_machine};
-use crate::keeper::{INPUT, Keeper, Label, Pace, SECTIONS};
+use crate::keeper::{Carried, Keeper, Label, Pace, SECTIONS};
 use crate::library::{self, Reply, damaged, describe, flavour_name, told};
 use crate::source::Kept;
 
@@ -162,7 +162,7 @@ pub(crate) fn announce(
     engine: &[(&str, u16)],
     shipped: bool,
     damage: Option<Fault>,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<Carried, Fault> {
     let known: Vec<_> = SECTIONS.iter().chain(engine).copied().collect();
     manifest.expect_only(&known).map_err(|error| damaged(&error))?;
     let meta = Meta::of(manifest).map_err(|error| damaged(&error))?;
@@ -177,19 +177,24 @@ pub(crate) fn announce(
         cmdline: meta.cmdline,
         screen: screen.unwrap_or_default().to_owned(),
     })]);
-    Ok(manifest.inline(INPUT).unwrap_or_default().to_vec())
+    Ok(Carried::of(manifest))
 }
 
 /// What a guest missed.
 pub(crate) fn awakening() -> Awakening {
-    let mut entropy = [0; 32];
+    let time = Duration::from_secs_f64(js_sys::Date::now().max(0.0) / 1000.0);
+    Awakening { time, entropy: random() }
+}
+
+/// Fresh random bytes.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
     let crypto = scope().and_then(|scope| scope.crypto().ok());
     if let Some(crypto) = crypto {
         // It fails for more than 64 KiB.
-        let _ = crypto.get_random_values_with_u8_array(&mut entropy);
+        let _ = crypto.get_random_values_with_u8_array(&mut bytes);
     }
-    let time = Duration::from_secs_f64(js_sys::Date::now().max(0.0) / 1000.0);
-    Awakening { time, entropy }
+    bytes
 }
 
 /// Keeps what came with the image, so that it is there without a network, and so that what
@@ -286,7 +291,7 @@ async fn try_save(
 ) -> Result<(Record, Duration), Fault> {
     let mut again = true;
     loop {
-        let (capture, input, pause) = hold_state(&claim.keeper).await?;
+        let (capture, carried, pause) = hold_state(&claim.keeper).await?;
         let (screen, text) = screen_of_page().await?;
         let label = Label {
             name: name.clone(),
@@ -296,7 +301,7 @@ async fn try_save(
             cmdline: request.cmdline.clone(),
             screen,
             text,
-            input,
+            carried,
         };
         match claim.keeper.keep(capture, label, &Breath).await {
             Ok(record) => return Ok((record, pause)),
@@ -313,7 +318,7 @@ async fn try_save(
 }
 
 /// Holds the state as soon as the machine is ready for that.
-async fn hold_state(keeper: &Keeper<IndexedDb>) -> Result<(Capture, Vec<u8>, Duration), Fault> {
+async fn hold_state(keeper: &Keeper<IndexedDb>) -> Result<(Capture, Carried, Duration), Fault> {
     let asked = now();
     loop {
         let start = now();
@@ -322,7 +327,7 @@ async fn hold_state(keeper: &Keeper<IndexedDb>) -> Result<(Capture, Vec<u8>, Dur
         let pause = now().saturating_sub(start);
         tell(&events);
         match held {
-            Some(Ok((capture, input))) => return Ok((capture, input, pause)),
+            Some(Ok((capture, carried))) => return Ok((capture, carried, pause)),
             Some(Err(Unready::Busy)) if now().saturating_sub(asked) < BUSY_LIMIT => {
                 sleep(BUSY_LOOK).await;
             }
