@@ -97,7 +97,9 @@ impl Machine {
             | Command::Screen { .. }
             | Command::Release
             | Command::Library { .. }
-            | Command::Import { .. } => {}
+            | Command::Import { .. }
+            | Command::Network(_)
+            | Command::Capture { .. } => {}
         }
     }
 
