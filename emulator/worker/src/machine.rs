@@ -142,7 +142,9 @@ impl Machine {
             | Command::Screen { .. }
             | Command::Release
             | Command::Library { .. }
-            | Command::Import { .. } => {}
+            | Command::Import { .. }
+            | Command::Network(_)
+            | Command::Capture { .. } => {}
         }
     }
 
