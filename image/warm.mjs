@@ -2,17 +2,19 @@
 // Boots a guest image once, with the very adapter that browsers use, and writes the machine
 // as it stands at its prompt.
 //
-//   node image/warm.mjs DIRECTORY FLAVOUR MEMORY OUT
+//   node image/warm.mjs DIRECTORY FLAVOUR MEMORY MTU OUT
 //
 // DIRECTORY holds the image's manifest (image/out/i386), OUT gets `ram`, `devices` and
 // `screen`. xtask makes a snapshot of them, whose chunks a first visitor fetches instead of
-// waiting for a boot.
+// waiting for a boot. The guest's Ethernet frames go to standard output, and those for it come
+// from standard input, each after its length (32 bits, little endian): at the other end is
+// the gateway that the guest will have in a browser.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inflateSync } from "node:zlib";
 
-const [directory, flavour, memory, out] = process.argv.slice(2);
+const [directory, flavour, memory, mtu, out] = process.argv.slice(2);
 const here = import.meta.dirname;
 const manifest = JSON.parse(readFileSync(join(directory, `${flavour}.json`)));
 const v86 = join(here, "../node_modules/v86/build");
@@ -69,10 +71,16 @@ const options = {
   initrd: file(manifest.initrd),
   cmdline: manifest.cmdline,
   diskSize: manifest.disk?.size ?? 0,
+  mtu: Number(mtu),
 };
 const hooks = {
   read: manifest.disk && disk(),
   write: () => fail("the guest wrote to its disk"),
+  frame: (bytes) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(bytes.length);
+    process.stdout.write(Buffer.concat([length, bytes]));
+  },
   console: (bytes) => (screen = Buffer.concat([screen, bytes])),
   serial: (byte) => (log += String.fromCharCode(byte)),
   halted: () => fail("the guest switched itself off"),
@@ -83,11 +91,24 @@ const machine = await Machine.create(code, options, hooks);
 machine.resize(80, 24);
 machine.run();
 
+let coming = Buffer.alloc(0);
+process.stdin.on("data", (bytes) => {
+  coming = Buffer.concat([coming, bytes]);
+  while (coming.length >= 4 && coming.length >= 4 + coming.readUInt32LE(0)) {
+    const end = 4 + coming.readUInt32LE(0);
+    // A guest that is not ready for it asks again.
+    machine.deliver(new Uint8Array(coming.subarray(4, end)));
+    coming = coming.subarray(end);
+  }
+  machine.delivered();
+});
+
 const start = Date.now();
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-while (!log.includes("vivarium: shell") || !/[$#] (\x1b\[[0-9;?]*[a-zA-Z])*$/.test(screen)) {
+const said = (step) => log.includes(`vivarium: ${step}`);
+while (!said("shell") || !said("network") || !/[$#] (\x1b\[[0-9;?]*[a-zA-Z])*$/.test(screen)) {
   if (/Kernel panic/.test(log)) fail("the kernel panicked");
-  if (Date.now() - start > LIMIT_MS) fail("no prompt");
+  if (Date.now() - start > LIMIT_MS) fail("no prompt, or no address of the network");
   await wait(50);
 }
 await wait(REST_MS);

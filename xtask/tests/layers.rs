@@ -40,7 +40,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "wisp",
         ],
     ),
-    ("xtask", &["emulator-disk", "emulator-snapshot"]),
+    (
+        "xtask",
+        &[
+            "emulator-disk",
+            "emulator-engine",
+            "emulator-gateway",
+            "emulator-protocol",
+            "emulator-snapshot",
+        ],
+    ),
 ];
 
 /// Names of engines, that the app must not know.
