@@ -315,3 +315,187 @@ fn still(report: &NetworkReport) -> NetworkReport {
     }
     report
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use emulator_protocol::Credentials as Known;
+    use wisp::server::{self, Server};
+
+    const START: Instant = Duration::from_secs(100);
+
+    fn settings() -> NetworkSettings {
+        NetworkSettings { relay: Some("ws://relay.test/".into()), ..NetworkSettings::default() }
+    }
+
+    fn network() -> Network {
+        let mut network = Network::new(NetworkSettings::default(), [7; 32]);
+        network.set(settings(), START);
+        network
+    }
+
+    fn called(v2: bool) -> Option<Wish> {
+        Some(Wish::Connect { address: "ws://relay.test/".into(), v2 })
+    }
+
+    /// Carries messages until neither side has one.
+    fn talk(network: &mut Network, server: &mut Server, now: Instant) {
+        loop {
+            let mut quiet = true;
+            while let Some(message) = server.transmit() {
+                network.message(&message, now);
+                quiet = false;
+            }
+            while let Some(message) = network.next_message(0) {
+                if let Ok(server::Event::Authenticate { password, .. }) = server.receive(&message) {
+                    if password == "right" {
+                        server.admit();
+                    } else {
+                        server.refuse(Reason::BadPassword);
+                    }
+                }
+                quiet = false;
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn relay(password: Option<bool>) -> Server {
+        Server::new(server::Config {
+            v2: true,
+            window_packets: 32,
+            window_bytes: 512 * 1024,
+            udp: true,
+            motd: None,
+            password,
+            max_streams: 128,
+        })
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_had_is_called_ever_more_seldom_in_both_versions() {
+        let mut network = network();
+        let mut now = START;
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            assert_eq!(network.wish(now), called(true));
+            network.closed("gone", 1.0, now);
+            assert_eq!(network.wish(now), called(false), "the other version, at once");
+            network.closed("gone", 1.0, now);
+            assert_eq!(network.wish(now), None);
+            let RelayState::BackingOff { retry_ms, reason } = network.relay_state(now) else {
+                panic!("it waits");
+            };
+            assert_eq!(reason, "gone");
+            waits.push(retry_ms);
+            now += Duration::from_millis(retry_ms);
+        }
+        assert_eq!(waits[..3], [1000, 2000, 4000]);
+        assert_eq!(waits[8], 30_000);
+        network.set(NetworkSettings { credentials: None, ..settings() }, now);
+        assert_eq!(network.wish(now), called(true), "a person's word does not wait");
+    }
+
+    #[test]
+    fn a_relay_that_was_there_is_called_again_in_its_own_version() {
+        let mut network = network();
+        assert_eq!(network.wish(START), called(true));
+        network.opened(true, START);
+        talk(&mut network, &mut relay(None), START);
+        assert!(matches!(network.relay_state(START), RelayState::Up { version: 2, .. }));
+        let later = START + STEADY;
+        network.closed("killed", 0.5, later);
+        assert_eq!(network.wish(later + BACKOFF / 2), called(true));
+        network.closed("killed", 0.0, later + BACKOFF);
+        assert_eq!(network.wish(later + BACKOFF), called(true));
+    }
+
+    #[test]
+    fn a_relay_that_wants_a_password_is_not_called_again_without_one() {
+        for (password, up) in [(None, false), (Some("wrong"), false), (Some("right"), true)] {
+            let mut network = network();
+            let credentials = password
+                .map(|word: &str| Known { user: "u".into(), password: word.to_owned() });
+            network.set(NetworkSettings { credentials, ..settings() }, START);
+            assert_eq!(network.wish(START), called(true));
+            network.opened(true, START);
+            talk(&mut network, &mut relay(Some(true)), START);
+            let state = network.relay_state(START);
+            if up {
+                assert!(matches!(state, RelayState::Up { .. }), "{state:?}");
+                continue;
+            }
+            assert!(matches!(state, RelayState::AuthenticationNeeded { .. }), "{state:?}");
+            assert_eq!(network.wish(START), Some(Wish::Close));
+            network.closed("", 0.0, START);
+            assert_eq!(network.wish(START + BACKOFF_LIMIT), None);
+        }
+    }
+
+    #[test]
+    fn a_relay_that_breaks_the_protocol_is_left() {
+        let mut network = network();
+        network.wish(START);
+        network.opened(true, START);
+        network.message(&[0x77, 1, 2], START);
+        assert_eq!(network.wish(START), Some(Wish::Close));
+        assert!(matches!(network.relay_state(START), RelayState::Refused { .. }));
+        assert_eq!(network.wish(START + BACKOFF_LIMIT), None);
+    }
+
+    #[test]
+    fn the_page_hears_of_changes_and_not_too_often() {
+        let mut network = network();
+        assert!(network.report(START).is_some());
+        assert!(network.report(START + REPORT_INTERVAL).is_none(), "nothing has changed");
+        network.refused("no".into());
+        let soon = START + REPORT_INTERVAL / 2;
+        let mut other = Network::new(settings(), [0; 32]);
+        assert!(other.report(START).is_some());
+        other.refused("no".into());
+        assert!(other.report(soon).is_none(), "too early");
+        assert!(other.report(START + REPORT_INTERVAL).is_some());
+    }
+
+    #[test]
+    fn what_the_guest_asks_for_its_address_is_answered() {
+        let mut network = network();
+        let mut io = GuestIo::new(
+            emulator_protocol::TerminalSize::default(),
+            std::task::Waker::noop().clone(),
+        );
+        let exchange = network.exchange(&mut io, START);
+        assert_eq!(exchange.due, Some(START), "the relay is to be called");
+        io.sent.push(discover());
+        let exchange = network.exchange(&mut io, START);
+        assert!(exchange.moved && exchange.fresh);
+        let offer = io.received.pop().expect("an offer");
+        // The offered address (RFC 2131, section 2: yiaddr) behind Ethernet, IP and UDP.
+        assert_eq!(offer[14 + 20 + 8 + 16..][..4], [10, 0, 2, 15]);
+    }
+
+    /// A DHCPDISCOVER (RFC 2131) in its frame.
+    fn discover() -> Vec<u8> {
+        let mut dhcp = vec![0; 240];
+        dhcp[..8].copy_from_slice(&[1, 1, 6, 0, 1, 2, 3, 4]);
+        dhcp[28..34].copy_from_slice(&[2, 0x76, 0x6d, 0, 0, 2]);
+        dhcp[236..].copy_from_slice(&[0x63, 0x82, 0x53, 0x63]);
+        dhcp.extend([53, 1, 1, 255]);
+        let mut frame = vec![0xff; 6];
+        frame.extend([2, 0x76, 0x6d, 0, 0, 2, 8, 0]);
+        let length = 28 + dhcp.len() as u16;
+        let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0];
+        ip.extend([255; 4]);
+        ip[2..4].copy_from_slice(&length.to_be_bytes());
+        let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        ip[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
+        frame.extend(ip);
+        frame.extend([0, 68, 0, 67]);
+        frame.extend((8 + dhcp.len() as u16).to_be_bytes());
+        frame.extend([0, 0]);
+        frame.extend(dhcp);
+        frame
+    }
+}
