@@ -132,14 +132,7 @@ mod tests {
     }
 
     fn fault(summary: &str) -> Event {
-        Event::Fault(Fault {
-            kind: FaultKind::EngineCrash,
-            party: Party::Host,
-            summary: summary.into(),
-            advice: String::new(),
-            retry: true,
-            detail: String::new(),
-        })
+        Event::Fault(Fault::new(FaultKind::EngineCrash, Party::Host, summary, "").with_retry())
     }
 
     fn at(phase: Phase) -> Event {

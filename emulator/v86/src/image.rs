@@ -87,25 +87,20 @@ async fn file(directory: &str, file: &FileRef, meter: &Rc<Meter>) -> Result<Vec<
 }
 
 fn unusable(url: &str, error: String) -> Fault {
-    Fault {
-        kind: FaultKind::ImageCorrupt,
-        party: Party::Image,
-        summary: "The guest image's manifest is damaged.".into(),
-        advice:
-            "Restart the machine; if it stays, build or upload the image anew (cargo xtask image)."
-                .into(),
-        retry: false,
-        detail: format!("{url}: {error}"),
-    }
+    Fault::new(
+        FaultKind::ImageCorrupt,
+        Party::Image,
+        "The guest image's manifest is damaged.",
+        "Restart the machine; if it stays, build or upload the image anew (cargo xtask image).",
+    )
+    .with_detail(format!("{url}: {error}"))
 }
 
 fn too_small(needed: u32) -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Image,
-        summary: format!("This image needs at least {needed} MiB of memory."),
-        advice: "Choose more memory in the settings.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Image,
+        format!("This image needs at least {needed} MiB of memory."),
+        "Choose more memory in the settings.",
+    )
 }

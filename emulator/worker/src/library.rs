@@ -343,14 +343,12 @@ fn parse(id: &str) -> Result<Id, Fault> {
 
 /// The fault of a name that another machine has.
 fn taken(machine: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Busy,
-        party: Party::Host,
-        summary: format!("There is a machine of the name {machine} already."),
-        advice: "Choose another name.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Busy,
+        Party::Host,
+        format!("There is a machine of the name {machine} already."),
+        "Choose another name.",
+    )
 }
 
 /// A fault of the store in words, with what to do next.
@@ -397,14 +395,7 @@ pub fn told(error: StoreError) -> Fault {
             "Try again; if it stays, export what matters and reload the page.",
         ),
     };
-    Fault {
-        kind,
-        party,
-        summary: summary.into(),
-        advice: advice.into(),
-        retry: false,
-        detail: error.to_string(),
-    }
+    Fault::new(kind, party, summary, advice).with_detail(error.to_string())
 }
 
 /// A fault of a snapshot in words.
@@ -427,14 +418,7 @@ pub fn damaged(error: &Error) -> Fault {
             "Nothing of it was used. Take another copy, or an earlier snapshot.",
         ),
     };
-    Fault {
-        kind,
-        party: Party::Snapshot,
-        summary: summary.into(),
-        advice: advice.into(),
-        retry: false,
-        detail: error.to_string(),
-    }
+    Fault::new(kind, Party::Snapshot, summary, advice).with_detail(error.to_string())
 }
 
 #[cfg(test)]

@@ -358,14 +358,12 @@ fn give_up() {
     if CLAIM.take().is_none() && SAVING.get() {
         CLAIM_LOST.set(true);
     }
-    tell(&[Event::Fault(Fault {
-        kind: FaultKind::TakenOver,
-        party: Party::Host,
-        summary: "This machine goes on in another tab.".into(),
-        advice: "Close this tab, or take the machine back here.".into(),
-        retry: false,
-        detail: String::new(),
-    })]);
+    tell(&[Event::Fault(Fault::new(
+        FaultKind::TakenOver,
+        Party::Host,
+        "This machine goes on in another tab.",
+        "Close this tab, or take the machine back here.",
+    ))]);
 }
 
 /// Lets the guest run between two chunks, and tells the page how far it is.
@@ -432,25 +430,22 @@ async fn sleep(time: Duration) {
 }
 
 pub(crate) fn busy() -> Fault {
-    Fault {
-        kind: FaultKind::Busy,
-        party: Party::Host,
-        summary: "The machine cannot be saved at this moment.".into(),
-        advice: "Another save is under way, or it is starting; try again in a moment.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Busy,
+        Party::Host,
+        "The machine cannot be saved at this moment.",
+        "Another save is under way, or it is starting; try again in a moment.",
+    )
 }
 
 fn unready(why: String) -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Host,
-        summary: "The machine cannot be saved.".into(),
-        advice: "Machines with a real kernel can be saved while they run.".into(),
-        retry: false,
-        detail: why,
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Host,
+        "The machine cannot be saved.",
+        "Machines with a real kernel can be saved while they run.",
+    )
+    .with_detail(why)
 }
 
 fn unclaimed(request: &BootRequest) -> Fault {
