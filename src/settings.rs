@@ -32,15 +32,6 @@ pub(crate) struct Plan {
     pub(crate) cmdline: String,
 }
 
-/// Name of a guest image.
-#[must_use]
-pub(crate) fn flavour_name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Full => "full",
-        Flavour::Busybox => "busybox",
-    }
-}
-
 /// Preferences and address. Copy: components take it by value.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {

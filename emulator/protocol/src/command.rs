@@ -33,6 +33,26 @@ pub enum Flavour {
     Busybox,
 }
 
+impl Flavour {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Full, Self::Busybox];
+
+    /// Its name in addresses, in the names of files and in snapshots.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Busybox => "busybox",
+        }
+    }
+
+    /// The flavour of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|flavour| flavour.name() == name)
+    }
+}
+
 /// Everything that is decided before a machine starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootRequest {

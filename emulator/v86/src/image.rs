@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use emulator_disk::{FileRef, Manifest};
-use emulator_protocol::{BootRequest, Fault, FaultKind, Flavour, Party, Phase, Progress};
+use emulator_protocol::{BootRequest, Fault, FaultKind, Party, Phase, Progress};
 
 use crate::fetch::{self, Meter};
 
@@ -25,21 +25,13 @@ pub(crate) struct Files {
     pub(crate) vgabios: Vec<u8>,
 }
 
-/// Name of a flavour in the names of files.
-pub(crate) fn name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Full => "full",
-        Flavour::Busybox => "busybox",
-    }
-}
-
 /// Looks up which image a request means.
 ///
 /// # Errors
 /// When the manifest cannot be had, is damaged, or is not one for this machine.
 pub(crate) async fn find(request: &BootRequest, meter: &Rc<Meter>) -> Result<Image, Fault> {
     let directory = format!("{}{DIRECTORY}", request.base);
-    let url = format!("{directory}{}.json", name(request.flavour));
+    let url = format!("{directory}{}.json", request.flavour.name());
     let text = fetch::current(&url, meter).await?;
     let manifest = Manifest::parse(&text).map_err(|error| unusable(&url, error.to_string()))?;
     if request.memory_mib < manifest.min_memory_mib {

@@ -112,27 +112,13 @@ pub fn describe(record: Record, own_bytes: u64, is_head: bool) -> Snapshot {
         saved_ms: record.saved_ms,
         engine: record.engine,
         memory_mib: record.memory_mib,
-        flavour: flavour(&record.flavour),
+        flavour: Flavour::named(&record.flavour).unwrap_or_default(),
         cmdline: record.cmdline,
         bytes: record.bytes,
         own_bytes,
         delta_bytes: record.delta_bytes,
         screen: record.screen,
         is_head,
-    }
-}
-
-/// An image's flavour by its name.
-pub(crate) fn flavour(name: &str) -> Flavour {
-    if name == flavour_name(Flavour::Busybox) { Flavour::Busybox } else { Flavour::Full }
-}
-
-/// Name of an image's flavour.
-#[must_use]
-pub fn flavour_name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Full => "full",
-        Flavour::Busybox => "busybox",
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use emulator_engine::{Awakening, LocalFuture, Unready};
 use emulator_protocol::{
-    BootRequest, Event, Fault, FaultKind, LibraryAnswer, Party, Resumption, Saved,
+    BootRequest, Event, Fault, FaultKind, Flavour, LibraryAnswer, Party, Resumption, Saved,
 };
 use emulator_snapshot::{Id, Manifest, Meta, screen};
 use emulator_store::locks::{End, Writer};
@@ -25,7 +25,7 @@ use web_sys::MessageChannel;
 use crate::capture::Capture;
 use crate::host::{drop_machine, now, scope, tell, with_machine};
 use crate::keeper::{INPUT, Keeper, Label, Pace, SECTIONS};
-use crate::library::{self, Reply, damaged, describe, flavour_name, told};
+use crate::library::{self, Reply, damaged, describe, told};
 use crate::source::Kept;
 
 /// How long a machine that waits for its disk is waited for.
@@ -150,7 +150,7 @@ pub(crate) fn as_saved(request: &BootRequest, saved: &Manifest) -> Result<BootRe
     let meta = Meta::of(saved).map_err(|error| damaged(&error))?;
     Ok(BootRequest {
         memory_mib: meta.memory_mib,
-        flavour: library::flavour(&meta.flavour),
+        flavour: Flavour::named(&meta.flavour).unwrap_or_default(),
         cmdline: meta.cmdline,
         ..request.clone()
     })
@@ -173,7 +173,7 @@ pub(crate) fn announce(
         shipped,
         damage,
         memory_mib: meta.memory_mib,
-        flavour: library::flavour(&meta.flavour),
+        flavour: Flavour::named(&meta.flavour).unwrap_or_default(),
         cmdline: meta.cmdline,
         screen: screen.unwrap_or_default().to_owned(),
     })]);
@@ -292,7 +292,7 @@ async fn try_save(
             name: name.clone(),
             saved_ms: js_sys::Date::now() as u64,
             memory_mib: request.memory_mib,
-            flavour: flavour_name(request.flavour).into(),
+            flavour: request.flavour.name().into(),
             cmdline: request.cmdline.clone(),
             screen,
             text,
