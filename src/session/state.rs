@@ -114,21 +114,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emulator_protocol::{FaultKind, Flavour, NetworkSettings, Party, TerminalSize};
+    use emulator_protocol::{FaultKind, Party};
 
     fn request() -> BootRequest {
-        BootRequest {
-            engine: EngineKind::V86,
-            memory_mib: 512,
-            flavour: Flavour::Full,
-            cmdline: String::new(),
-            terminal: TerminalSize::default(),
-            base: String::new(),
-            machine: None,
-            start: emulator_protocol::Start::Cold,
-            take_over: false,
-            network: NetworkSettings::default(),
-        }
+        BootRequest::new(EngineKind::V86, 512)
     }
 
     fn fault(summary: &str) -> Event {

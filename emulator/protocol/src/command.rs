@@ -80,6 +80,25 @@ pub struct BootRequest {
     pub network: NetworkSettings,
 }
 
+impl BootRequest {
+    /// A machine without a name that has what nobody asked to be otherwise.
+    #[must_use]
+    pub fn new(engine: EngineKind, memory_mib: u32) -> Self {
+        Self {
+            engine,
+            memory_mib,
+            flavour: Flavour::default(),
+            cmdline: String::new(),
+            terminal: TerminalSize::default(),
+            base: String::new(),
+            machine: None,
+            start: Start::default(),
+            take_over: false,
+            network: NetworkSettings::default(),
+        }
+    }
+}
+
 /// From the page to the worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]

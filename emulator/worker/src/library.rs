@@ -13,11 +13,10 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::source::WINDOW;
+
 /// Machines whose names begin so are not people's: they hold states that came with an image.
 pub const SHIPPED: &str = "shipped-";
-
-/// Chunks that are read at once when all are looked at: 8 MiB of guest memory.
-const WINDOW: usize = 32;
 
 /// Largest exported file that is read, unpacked: four times the largest memory that a machine
 /// can have here. Whatever a file claims, no more than a chunk of it is held at once.

@@ -292,9 +292,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use emulator_engine::{CONSOLE_QUEUE, Capabilities, LocalFuture};
-    use emulator_protocol::{
-        CONSOLE_HIGH_WATER, Flavour, Halt, NetworkSettings, Phase, Progress, Start, TerminalSize,
-    };
+    use emulator_protocol::{CONSOLE_HIGH_WATER, Halt, Phase, Progress};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -326,18 +324,7 @@ mod tests {
     }
 
     fn request() -> BootRequest {
-        BootRequest {
-            engine: EngineKind::V86,
-            memory_mib: 256,
-            flavour: Flavour::Full,
-            cmdline: String::new(),
-            terminal: TerminalSize::default(),
-            base: String::new(),
-            machine: None,
-            start: Start::Cold,
-            take_over: false,
-            network: NetworkSettings::default(),
-        }
+        BootRequest::new(EngineKind::V86, 256)
     }
 
     fn machine(script: impl FnMut(&mut GuestIo) -> Next + 'static) -> Machine {
