@@ -26,6 +26,7 @@ use crate::capture::Capture;
 use crate::host::{drop_machine, now, scope, tell, with_machine};
 use crate::keeper::{INPUT, Keeper, Label, Pace, SECTIONS};
 use crate::library::{self, Reply, damaged, describe, told};
+use crate::record;
 use crate::source::Kept;
 
 /// How long a machine that waits for its disk is waited for.
@@ -137,11 +138,7 @@ impl Claim {
 
 /// A stored snapshot, ready to be read.
 pub(crate) async fn stored(store: &Rc<IndexedDb>, id: Id) -> Result<Kept<IndexedDb>, Fault> {
-    let (_, bytes) = store.snapshot(id).await.map_err(told)?;
-    if Id::of(&bytes) != id {
-        return Err(damaged(&emulator_snapshot::Error::Hash));
-    }
-    let manifest = Manifest::read(&bytes).map_err(|error| damaged(&error))?;
+    let manifest = library::manifest(&**store, id).await?;
     Ok(Kept::stored(manifest, Rc::clone(store)))
 }
 
@@ -206,32 +203,18 @@ async fn try_keep_shipped(
     chunks: Vec<(Id, Vec<u8>)>,
 ) -> Result<(), StoreError> {
     let store = store().await?;
-    let meta = Meta::of(&manifest).map_err(|error| StoreError::Other(error.to_string()))?;
     let bytes = manifest.write();
-    let id = Id::of(&bytes);
-    let machine = format!("{}{}.{}", library::SHIPPED, meta.flavour, meta.memory_mib);
+    let record =
+        record::of(&manifest, &bytes).map_err(|error| StoreError::Other(error.to_string()))?;
+    let id = record.id;
+    let machine = format!("{}{}.{}", library::SHIPPED, record.flavour, record.memory_mib);
     let head = store.head(&machine).await?;
     if head.as_ref().is_some_and(|head| head.current == id) {
         return Ok(());
     }
     let _hold = store.hold().await?;
     store.put_chunks(chunks).await?;
-    let origin = manifest.origin();
-    let record = Record {
-        id,
-        machine: machine.clone(),
-        name: None,
-        saved_ms: meta.saved_ms,
-        engine: origin.engine.clone(),
-        image: Id::from_bytes(origin.image).to_string(),
-        memory_mib: meta.memory_mib,
-        flavour: meta.flavour,
-        cmdline: meta.cmdline,
-        chunks: manifest.chunks().map(|(id, _)| id).collect(),
-        bytes: 0,
-        delta_bytes: 0,
-        screen: String::new(),
-    };
+    let record = Record { machine: machine.clone(), name: None, ..record };
     store.put_snapshot(record, bytes).await?;
     store.commit(&machine, head.map(|head| head.generation), id).await?;
     Ok(())
