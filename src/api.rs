@@ -9,7 +9,7 @@ mod snapshots;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use emulator_protocol::{Fault, FaultKind, MachineState, PROTOCOL_VERSION, Start, Stats};
+use emulator_protocol::{Fault, FaultKind, Flavour, MachineState, PROTOCOL_VERSION, Start, Stats};
 use js_sys::{Error, Function, Object, Promise, Reflect};
 use leptos::prelude::window;
 use wasm_bindgen::prelude::*;
@@ -19,7 +19,7 @@ use crate::VERSION;
 use crate::engines;
 use crate::library::Library;
 use crate::session::{Choice, Generation, Happening, Session};
-use crate::settings::address::{flavour, is_machine};
+use crate::settings::address::is_machine;
 
 /// Code of an [`Error`] when another boot took a machine's place.
 const SUPERSEDED: &str = "superseded";
@@ -296,7 +296,7 @@ fn choice(options: &JsValue) -> Result<Choice, JsValue> {
         choice.memory_mib = Some(memory as u32);
     }
     if let Some(value) = read("flavour") {
-        let flavour = value.as_string().and_then(|name| flavour(&name));
+        let flavour = value.as_string().and_then(|name| Flavour::named(&name));
         choice.flavour =
             Some(flavour.ok_or_else(|| invalid("flavour", &value, "full or busybox"))?);
     }

@@ -347,24 +347,21 @@ async fn granted(promise: Result<js_sys::Promise, JsValue>) -> bool {
 }
 
 fn busy() -> Fault {
-    Fault {
-        kind: FaultKind::Busy,
-        party: Party::Host,
-        summary: format!("More than {OPEN_LIMIT} requests wait for the storage already."),
-        advice: "Wait until some of them are done.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Busy,
+        Party::Host,
+        format!("More than {OPEN_LIMIT} requests wait for the storage already."),
+        "Wait until some of them are done.",
+    )
 }
 
 /// An answer to another question than was asked: two builds that count as one.
 fn unexpected(answer: &LibraryAnswer) -> Fault {
-    Fault {
-        kind: FaultKind::VersionMismatch,
-        party: Party::Host,
-        summary: "This page and its worker do not understand each other.".into(),
-        advice: "Reload the page to get matching versions of both.".into(),
-        retry: false,
-        detail: format!("{answer:?}"),
-    }
+    Fault::new(
+        FaultKind::VersionMismatch,
+        Party::Host,
+        "This page and its worker do not understand each other.",
+        "Reload the page to get matching versions of both.",
+    )
+    .with_detail(format!("{answer:?}"))
 }

@@ -296,25 +296,23 @@ fn with(weak: &Weak<Inner>, act: impl FnOnce(&Inner)) {
 }
 
 fn crash(summary: &str, detail: String) -> Fault {
-    Fault {
-        kind: FaultKind::EngineCrash,
-        party: Party::Host,
-        summary: summary.into(),
-        advice: "Restart the machine. Please report this, with the details.".into(),
-        retry: false,
-        detail,
-    }
+    Fault::new(
+        FaultKind::EngineCrash,
+        Party::Host,
+        summary,
+        "Restart the machine. Please report this, with the details.",
+    )
+    .with_detail(detail)
 }
 
 fn mismatch(theirs: u32) -> Fault {
-    Fault {
-        kind: FaultKind::VersionMismatch,
-        party: Party::Host,
-        summary: "This page and its engine come from different versions of the app.".into(),
-        advice: "Reload the page to get matching versions of both.".into(),
-        retry: false,
-        detail: format!("The page speaks version {PROTOCOL_VERSION}, the engine {theirs}."),
-    }
+    Fault::new(
+        FaultKind::VersionMismatch,
+        Party::Host,
+        "This page and its engine come from different versions of the app.",
+        "Reload the page to get matching versions of both.",
+    )
+    .with_detail(format!("The page speaks version {PROTOCOL_VERSION}, the engine {theirs}."))
 }
 
 fn words(error: &JsValue) -> String {

@@ -25,7 +25,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use crate::engines;
 use crate::link::{INPUT_LIMIT, Link, Refused, Report};
-use crate::settings::{self, Settings};
+use crate::settings::Settings;
 use crate::ui::notice::Notice;
 use saving::Saves;
 use state::State;
@@ -172,9 +172,10 @@ impl Session {
         let memory_mib = choice.memory_mib.unwrap_or(plan.memory_mib);
         let flavour = choice.flavour.unwrap_or(plan.flavour);
         let cmdline = choice.cmdline.unwrap_or(plan.cmdline);
-        let name = choice.machine.or(address.machine).unwrap_or_else(|| {
-            saving::machine_name(engine, settings::flavour_name(flavour), memory_mib, &cmdline)
-        });
+        let name = choice
+            .machine
+            .or(address.machine)
+            .unwrap_or_else(|| saving::machine_name(engine, flavour.name(), memory_mib, &cmdline));
         let usual = if address.cold { Start::Cold } else { Start::Head };
         self.start(BootRequest {
             engine,

@@ -32,15 +32,6 @@ pub(crate) struct Plan {
     pub(crate) cmdline: String,
 }
 
-/// Name of a guest image.
-#[must_use]
-pub(crate) fn flavour_name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Full => "full",
-        Flavour::Busybox => "busybox",
-    }
-}
-
 /// Preferences and address. Copy: components take it by value.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
@@ -212,23 +203,13 @@ fn Machine() -> impl IntoView {
                         </p>
                     }
                 })}
-            <label class="field check">
-                <input
-                    type="checkbox"
-                    data-testid="autosave"
-                    prop:checked=move || preferences.with(|kept| kept.autosave)
-                    on:change:target=move |event| {
-                        let on = event.target().checked();
-                        settings.update(|kept| kept.autosave = on);
-                    }
-                />
-                <span>
-                    "Save the machine by itself"
-                    <span class="choice-text">
-                        "When it is at rest, when you leave the page, and once a minute while it works. It goes on from there the next time."
-                    </span>
-                </span>
-            </label>
+            <Check
+                name="Save the machine by itself"
+                hint="When it is at rest, when you leave the page, and once a minute while it works. It goes on from there the next time."
+                testid="autosave"
+                read=|kept| kept.autosave
+                write=|kept, on| kept.autosave = on
+            />
             <Pending />
         </section>
     }
@@ -260,6 +241,38 @@ fn Pending() -> impl IntoView {
                 </button>
             </div>
         </Show>
+    }
+}
+
+/// A choice between yes and no.
+#[component]
+fn Check(
+    /// What is chosen.
+    name: &'static str,
+    /// What follows from a yes.
+    hint: &'static str,
+    /// What tests find it by.
+    #[prop(optional)]
+    testid: Option<&'static str>,
+    /// Where it is kept.
+    read: fn(&Preferences) -> bool,
+    write: fn(&mut Preferences, bool),
+) -> impl IntoView {
+    let settings = use_settings();
+    let preferences = settings.preferences();
+    view! {
+        <label class="field check">
+            <input
+                type="checkbox"
+                data-testid=testid
+                prop:checked=move || preferences.with(read)
+                on:change:target=move |event| {
+                    let on = event.target().checked();
+                    settings.update(|kept| write(kept, on));
+                }
+            />
+            <span>{name}<span class="choice-text">{hint}</span></span>
+        </label>
     }
 }
 
@@ -313,22 +326,12 @@ fn Looks() -> impl IntoView {
                     <span>"pixels"</span>
                 </div>
             </div>
-            <label class="field check">
-                <input
-                    type="checkbox"
-                    prop:checked=move || preferences.with(|kept| kept.screen_reader)
-                    on:change:target=move |event| {
-                        let on = event.target().checked();
-                        settings.update(|kept| kept.screen_reader = on);
-                    }
-                />
-                <span>
-                    "Screen-reader mode"
-                    <span class="choice-text">
-                        "The terminal reads out what the machine prints. Slower under much output."
-                    </span>
-                </span>
-            </label>
+            <Check
+                name="Screen-reader mode"
+                hint="The terminal reads out what the machine prints. Slower under much output."
+                read=|kept| kept.screen_reader
+                write=|kept, on| kept.screen_reader = on
+            />
         </section>
     }
 }

@@ -170,14 +170,12 @@ fn told(fault: Fault) -> JsValue {
 }
 
 fn nothing_runs() -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Host,
-        summary: "There is no machine to save.".into(),
-        advice: "Start one with a real kernel first.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Host,
+        "There is no machine to save.",
+        "Start one with a real kernel first.",
+    )
 }
 
 fn none<F: Future<Output = Answer> + 'static>(act: impl Fn() -> F + 'static) -> JsValue {

@@ -64,39 +64,32 @@ pub(crate) fn name(snapshot: &Snapshot) -> String {
 
 fn too_large(size: u64) -> Fault {
     let limit = FILE_LIMIT >> 30;
-    Fault {
-        kind: FaultKind::SnapshotRefused,
-        party: Party::Snapshot,
-        summary: format!(
-            "This file has {}, and files above {limit} GiB are not read.",
-            words::size(size)
-        ),
-        advice: "Choose a file that was exported here; its name ends in .vivarium.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::SnapshotRefused,
+        Party::Snapshot,
+        format!("This file has {}, and files above {limit} GiB are not read.", words::size(size)),
+        "Choose a file that was exported here; its name ends in .vivarium.",
+    )
 }
 
 fn unreadable(error: &JsValue) -> Fault {
-    Fault {
-        kind: FaultKind::Resources,
-        party: Party::Host,
-        summary: "The browser could not read this file.".into(),
-        advice: "See whether it is still where it was, and choose it again.".into(),
-        retry: false,
-        detail: text(error),
-    }
+    Fault::new(
+        FaultKind::Resources,
+        Party::Host,
+        "The browser could not read this file.",
+        "See whether it is still where it was, and choose it again.",
+    )
+    .with_detail(text(error))
 }
 
 fn no_memory(detail: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Resources,
-        party: Party::Host,
-        summary: "The browser has not enough memory for this file.".into(),
-        advice: "Close other tabs, and try again.".into(),
-        retry: false,
-        detail: detail.into(),
-    }
+    Fault::new(
+        FaultKind::Resources,
+        Party::Host,
+        "The browser has not enough memory for this file.",
+        "Close other tabs, and try again.",
+    )
+    .with_detail(detail)
 }
 
 fn text(error: &JsValue) -> String {

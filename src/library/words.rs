@@ -213,15 +213,13 @@ pub(crate) fn reworded(fault: Fault) -> Fault {
 /// The fault of asking for a snapshot that is not there.
 #[must_use]
 pub(crate) fn missing(id: &str) -> Fault {
-    Fault {
-        kind: FaultKind::SnapshotDamaged,
-        party: Party::Snapshot,
-        summary: "That snapshot is not in this browser's storage.".into(),
-        advice: "It was deleted here or in another tab, or the browser has cleared its storage."
-            .into(),
-        retry: false,
-        detail: id.into(),
-    }
+    Fault::new(
+        FaultKind::SnapshotDamaged,
+        Party::Snapshot,
+        "That snapshot is not in this browser's storage.",
+        "It was deleted here or in another tab, or the browser has cleared its storage.",
+    )
+    .with_detail(id)
 }
 
 /// Only what an address and a file system take without quoting; never empty.
@@ -385,14 +383,13 @@ mod tests {
 
     #[test]
     fn a_breakdown_is_not_told_as_the_machines() {
-        let broken = Fault {
-            kind: FaultKind::EngineCrash,
-            party: Party::Host,
-            summary: "The engine broke down.".into(),
-            advice: "Restart the machine.".into(),
-            retry: false,
-            detail: "at line 3".into(),
-        };
+        let broken = Fault::new(
+            FaultKind::EngineCrash,
+            Party::Host,
+            "The engine broke down.",
+            "Restart the machine.",
+        )
+        .with_detail("at line 3");
         let told = reworded(broken.clone());
         assert!(!told.advice.contains("Restart"), "{}", told.advice);
         assert_eq!(told.detail, "The engine broke down.\nat line 3");

@@ -296,14 +296,12 @@ fn now() -> f64 {
 
 /// The fault of a save without a machine that could be saved.
 fn nothing_to_save() -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Host,
-        summary: "There is no machine that could be saved.".into(),
-        advice: "Start real Linux first; the simulated shell keeps nothing.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Host,
+        "There is no machine that could be saved.",
+        "Start real Linux first; the simulated shell keeps nothing.",
+    )
 }
 
 #[cfg(test)]

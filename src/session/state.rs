@@ -114,32 +114,14 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emulator_protocol::{FaultKind, Flavour, NetworkSettings, Party, TerminalSize};
+    use emulator_protocol::{FaultKind, Party};
 
     fn request() -> BootRequest {
-        BootRequest {
-            engine: EngineKind::V86,
-            memory_mib: 512,
-            flavour: Flavour::Full,
-            cmdline: String::new(),
-            terminal: TerminalSize::default(),
-            base: String::new(),
-            machine: None,
-            start: emulator_protocol::Start::Cold,
-            take_over: false,
-            network: NetworkSettings::default(),
-        }
+        BootRequest::new(EngineKind::V86, 512)
     }
 
     fn fault(summary: &str) -> Event {
-        Event::Fault(Fault {
-            kind: FaultKind::EngineCrash,
-            party: Party::Host,
-            summary: summary.into(),
-            advice: String::new(),
-            retry: true,
-            detail: String::new(),
-        })
+        Event::Fault(Fault::new(FaultKind::EngineCrash, Party::Host, summary, "").with_retry())
     }
 
     fn at(phase: Phase) -> Event {

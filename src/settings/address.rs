@@ -40,7 +40,7 @@ pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<Str
             "1" => Some(true),
             _ => None,
         }),
-        flavour: read.one("flavour", "full or busybox", flavour),
+        flavour: read.one("flavour", "full or busybox", Flavour::named),
         cmdline: value("cmdline"),
         machine: read.one(
             "machine",
@@ -58,16 +58,6 @@ pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<Str
 pub(crate) fn is_machine(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(letter)
-}
-
-/// The guest image of a name.
-#[must_use]
-pub(crate) fn flavour(name: &str) -> Option<Flavour> {
-    match name {
-        "full" => Some(Flavour::Full),
-        "busybox" => Some(Flavour::Busybox),
-        _ => None,
-    }
 }
 
 struct Reader<'a, V> {

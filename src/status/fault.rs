@@ -59,10 +59,11 @@ fn FaultPanel(fault: Fault) -> impl IntoView {
     let switch = engines::switch_to(other(engine));
     let retry = fault.retry;
     let reload = fault.kind == FaultKind::VersionMismatch;
-    let restart_class = if retry || reload { "button" } else { "button button-primary" };
     let taken = fault.kind == FaultKind::TakenOver;
     let saved = matches!(session.store().keeping().get_untracked(), Keeping::Saved(_));
     let go_back = saved && fault.party == Party::Guest;
+    let kind = engines::label(other(engine)).to_lowercase().replace("linux", "Linux");
+    let switch_label = format!("Switch to {kind}");
     let detail = (!fault.detail.is_empty()).then(|| fault.detail.clone());
     view! {
         <section class="panel panel-fault" role="alert" data-testid="fault" data-kind=crate::api::fault_code(fault.kind)>
@@ -70,70 +71,21 @@ fn FaultPanel(fault: Fault) -> impl IntoView {
             <p>{fault.advice}</p>
             {detail.map(|detail| view! { <Detail detail /> })}
             <div class="actions">
-                {reload
-                    .then(|| {
-                        view! {
-                            <button type="button" class="button button-primary" on:click=move |_| reload_page()>
-                                "Reload the page"
-                            </button>
-                        }
-                    })}
+                {reload.then(|| view! { <Action label="Reload the page" primary=true act=reload_page /> })}
                 {retry
                     .then(|| {
-                        view! {
-                            <button
-                                type="button"
-                                class="button button-primary"
-                                data-testid="retry"
-                                on:click=move |_| session.retry()
-                            >
-                                "Try again"
-                            </button>
-                        }
+                        view! { <Action label="Try again" testid="retry" primary=true act=move || session.retry() /> }
                     })}
                 {taken
                     .then(|| {
-                        view! {
-                            <button
-                                type="button"
-                                class="button"
-                                data-testid="take-back"
-                                on:click=move |_| {
-                                    session.take_over();
-                                }
-                            >
-                                "Take it back"
-                            </button>
-                        }
+                        view! { <Action label="Take it back" testid="take-back" act=move || session.take_over() /> }
                     })}
                 {go_back
                     .then(|| {
-                        view! {
-                            <button
-                                type="button"
-                                class="button"
-                                data-testid="go-back"
-                                on:click=move |_| {
-                                    session.go_back();
-                                }
-                            >
-                                "Go back to the last save"
-                            </button>
-                        }
+                        view! { <Action label="Go back to the last save" testid="go-back" act=move || session.go_back() /> }
                     })}
-                <button
-                    type="button"
-                    class=restart_class
-                    data-testid="fault-restart"
-                    on:click=move |_| {
-                        session.reset();
-                    }
-                >
-                    "Restart"
-                </button>
-                <button type="button" class="button" data-testid="fault-switch" on:click=move |_| switch()>
-                    {format!("Switch to {}", engines::label(other(engine)).to_lowercase().replace("linux", "Linux"))}
-                </button>
+                <Action label="Restart" testid="fault-restart" primary=!(retry || reload) act=move || session.reset() />
+                <Action label=switch_label testid="fault-switch" act=switch />
             </div>
         </section>
     }
@@ -167,7 +119,7 @@ fn Detail(detail: String) -> impl IntoView {
 fn HeldPanel() -> impl IntoView {
     let session = use_session();
     let library = use_library();
-    let copy = move |_| {
+    let copy = move || {
         let Some(machine) = session.machine() else { return };
         spawn_local(async move {
             match library.copy_of(&machine).await {
@@ -186,19 +138,8 @@ fn HeldPanel() -> impl IntoView {
             <h2>"This machine runs in another tab"</h2>
             <p>"Only one tab can run it at a time. The other one saves it before it lets go."</p>
             <div class="actions">
-                <button
-                    type="button"
-                    class="button button-primary"
-                    data-testid="take-over"
-                    on:click=move |_| {
-                        session.take_over();
-                    }
-                >
-                    "Take it over here"
-                </button>
-                <button type="button" class="button" data-testid="open-copy" on:click=copy>
-                    "Open a copy"
-                </button>
+                <Action label="Take it over here" testid="take-over" primary=true act=move || session.take_over() />
+                <Action label="Open a copy" testid="open-copy" act=copy />
             </div>
         </section>
     }
@@ -212,15 +153,7 @@ fn Halted() -> impl IntoView {
             <h2>"The machine switched itself off"</h2>
             <p>"A new start begins with a fresh system. What was saved before is among the snapshots."</p>
             <div class="actions">
-                <button
-                    type="button"
-                    class="button button-primary"
-                    on:click=move |_| {
-                        session.reset();
-                    }
-                >
-                    "Start again"
-                </button>
+                <Action label="Start again" primary=true act=move || session.reset() />
             </div>
         </section>
     }
@@ -235,18 +168,32 @@ fn Idle() -> impl IntoView {
             <h2>"Nothing is running"</h2>
             <p>{engines::description(engine)}</p>
             <div class="actions">
-                <button
-                    type="button"
-                    class="button button-primary"
-                    data-testid="start"
-                    on:click=move |_| {
-                        session.boot(Choice::default());
-                    }
-                >
-                    "Start"
-                </button>
+                <Action label="Start" testid="start" primary=true act=move || session.boot(Choice::default()) />
             </div>
         </section>
+    }
+}
+
+/// A button of a panel.
+#[component]
+fn Action<T: 'static>(
+    /// What stands on it.
+    #[prop(into)]
+    label: String,
+    /// What tests find it by.
+    #[prop(optional)]
+    testid: Option<&'static str>,
+    /// Whether it is what most will want.
+    #[prop(optional)]
+    primary: bool,
+    /// What it does.
+    act: impl Fn() -> T + 'static,
+) -> impl IntoView {
+    let class = if primary { "button button-primary" } else { "button" };
+    view! {
+        <button type="button" class=class data-testid=testid on:click=move |_| drop(act())>
+            {label}
+        </button>
     }
 }
 

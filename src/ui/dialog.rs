@@ -98,7 +98,8 @@ pub(crate) fn Asked() -> impl IntoView {
     }
 }
 
-fn close(dialog: NodeRef<Dialog>) {
+/// Closes the dialog, if it is on the page.
+pub(super) fn close(dialog: NodeRef<Dialog>) {
     if let Some(dialog) = dialog.get_untracked() {
         dialog.close();
     }

@@ -3,6 +3,8 @@
 use leptos::html::{Dialog, Input};
 use leptos::prelude::*;
 
+use super::dialog::close;
+
 /// What is asked for.
 #[derive(Clone)]
 pub(crate) struct Prompt {
@@ -113,11 +115,5 @@ pub(crate) fn Prompted(
                 </div>
             </form>
         </dialog>
-    }
-}
-
-fn close(dialog: NodeRef<Dialog>) {
-    if let Some(dialog) = dialog.get_untracked() {
-        dialog.close();
     }
 }

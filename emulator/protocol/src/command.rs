@@ -33,6 +33,26 @@ pub enum Flavour {
     Busybox,
 }
 
+impl Flavour {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Full, Self::Busybox];
+
+    /// Its name in addresses, in the names of files and in snapshots.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Busybox => "busybox",
+        }
+    }
+
+    /// The flavour of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|flavour| flavour.name() == name)
+    }
+}
+
 /// Everything that is decided before a machine starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootRequest {
@@ -58,6 +78,25 @@ pub struct BootRequest {
     pub take_over: bool,
     /// The guest's network; ignored by engines without one.
     pub network: NetworkSettings,
+}
+
+impl BootRequest {
+    /// A machine without a name that has what nobody asked to be otherwise.
+    #[must_use]
+    pub fn new(engine: EngineKind, memory_mib: u32) -> Self {
+        Self {
+            engine,
+            memory_mib,
+            flavour: Flavour::default(),
+            cmdline: String::new(),
+            terminal: TerminalSize::default(),
+            base: String::new(),
+            machine: None,
+            start: Start::default(),
+            take_over: false,
+            network: NetworkSettings::default(),
+        }
+    }
 }
 
 /// From the page to the worker.

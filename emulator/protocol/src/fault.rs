@@ -68,3 +68,29 @@ pub struct Fault {
     /// The last words of the guest or of the engine, possibly many lines; may be empty.
     pub detail: String,
 }
+
+impl Fault {
+    /// A fault that no retry mends, without details.
+    #[must_use]
+    pub fn new(
+        kind: FaultKind,
+        party: Party,
+        summary: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        let (summary, advice) = (summary.into(), advice.into());
+        Self { kind, party, summary, advice, retry: false, detail: String::new() }
+    }
+
+    /// The same with these details.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    /// The same, but a retry may mend it.
+    #[must_use]
+    pub fn with_retry(self) -> Self {
+        Self { retry: true, ..self }
+    }
+}

@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn flavours_are_found_by_the_names_that_they_have_on_the_wire() {
+        for flavour in Flavour::ALL {
+            assert_eq!(Flavour::named(flavour.name()), Some(flavour));
+            assert_eq!(serde_json::to_value(flavour).expect("json"), flavour.name());
+        }
+        assert_eq!(Flavour::named("Full"), None);
+    }
+
+    #[test]
     fn phases_are_in_order() {
         assert!(Phase::Engine < Phase::Image && Phase::Root < Phase::Shell);
     }

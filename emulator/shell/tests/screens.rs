@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use emulator_engine::{CONSOLE_QUEUE, Engine, GuestIo, Next};
-use emulator_protocol::{BootRequest, EngineKind, Flavour, NetworkSettings, Start, TerminalSize};
+use emulator_protocol::{BootRequest, EngineKind, TerminalSize};
 use emulator_shell::Shell;
 use tokio::sync::Notify;
 
@@ -38,18 +38,7 @@ impl Machine {
         let size = TerminalSize { columns, rows };
         let bell = Arc::new(Bell(Notify::new()));
         let waker = Waker::from(bell.clone());
-        let request = BootRequest {
-            engine: EngineKind::Sim,
-            memory_mib: 0,
-            flavour: Flavour::Full,
-            cmdline: String::new(),
-            terminal: size,
-            base: String::new(),
-            machine: None,
-            start: Start::Cold,
-            take_over: false,
-            network: NetworkSettings::default(),
-        };
+        let request = BootRequest { terminal: size, ..BootRequest::new(EngineKind::Sim, 0) };
         let mut shell = Shell::new();
         shell.boot(&request, waker.clone(), Rc::new(|_| {})).await.expect("boots");
         let io = GuestIo::new(size, waker);

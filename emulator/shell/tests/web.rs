@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use emulator_engine::{CONSOLE_QUEUE, Engine, GuestIo, Next};
-use emulator_protocol::{BootRequest, EngineKind, Flavour, NetworkSettings, Start, TerminalSize};
+use emulator_protocol::{BootRequest, EngineKind, TerminalSize};
 use emulator_shell::Shell;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
@@ -32,18 +32,7 @@ async fn until(shell: &mut Shell, io: &mut GuestIo, words: &str) {
 
 async fn boot() -> (Shell, GuestIo) {
     let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
-    let request = BootRequest {
-        engine: EngineKind::Sim,
-        memory_mib: 0,
-        flavour: Flavour::Full,
-        cmdline: String::new(),
-        terminal: TerminalSize::default(),
-        base: String::new(),
-        machine: None,
-        start: Start::Cold,
-        take_over: false,
-        network: NetworkSettings::default(),
-    };
+    let request = BootRequest::new(EngineKind::Sim, 0);
     let started = js_sys::Date::now();
     let mut shell = Shell::new();
     let mut io = GuestIo::new(TerminalSize::default(), Waker::noop().clone());

@@ -128,27 +128,20 @@ fn missing(url: &str, error: &JsValue) -> Fault {
             "Check the connection, then try again; the machine waits.",
         )
     };
-    Fault {
-        kind: FaultKind::ImageMissing,
-        party: Party::Image,
-        summary: summary.into(),
-        advice: advice.into(),
-        retry: true,
-        detail: format!("{url}: {}", message(error)),
-    }
+    Fault::new(FaultKind::ImageMissing, Party::Image, summary, advice)
+        .with_detail(format!("{url}: {}", message(error)))
+        .with_retry()
 }
 
 fn corrupt(url: &str, error: String) -> Fault {
-    Fault {
-        kind: FaultKind::ImageCorrupt,
-        party: Party::Image,
-        summary: "A file of the guest image is damaged.".into(),
-        advice:
-            "Try again; if it stays, the copy on the server is broken and must be uploaded anew."
-                .into(),
-        retry: true,
-        detail: format!("{url}: {error}"),
-    }
+    Fault::new(
+        FaultKind::ImageCorrupt,
+        Party::Image,
+        "A file of the guest image is damaged.",
+        "Try again; if it stays, the copy on the server is broken and must be uploaded anew.",
+    )
+    .with_detail(format!("{url}: {error}"))
+    .with_retry()
 }
 
 /// What a thrown value says of itself.

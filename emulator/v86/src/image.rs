@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use emulator_disk::{FileRef, Manifest};
-use emulator_protocol::{BootRequest, Fault, FaultKind, Flavour, Party, Phase, Progress};
+use emulator_protocol::{BootRequest, Fault, FaultKind, Party, Phase, Progress};
 
 use crate::fetch::{self, Meter};
 
@@ -25,21 +25,13 @@ pub(crate) struct Files {
     pub(crate) vgabios: Vec<u8>,
 }
 
-/// Name of a flavour in the names of files.
-pub(crate) fn name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Full => "full",
-        Flavour::Busybox => "busybox",
-    }
-}
-
 /// Looks up which image a request means.
 ///
 /// # Errors
 /// When the manifest cannot be had, is damaged, or is not one for this machine.
 pub(crate) async fn find(request: &BootRequest, meter: &Rc<Meter>) -> Result<Image, Fault> {
     let directory = format!("{}{DIRECTORY}", request.base);
-    let url = format!("{directory}{}.json", name(request.flavour));
+    let url = format!("{directory}{}.json", request.flavour.name());
     let text = fetch::current(&url, meter).await?;
     let manifest = Manifest::parse(&text).map_err(|error| unusable(&url, error.to_string()))?;
     if request.memory_mib < manifest.min_memory_mib {
@@ -87,25 +79,20 @@ async fn file(directory: &str, file: &FileRef, meter: &Rc<Meter>) -> Result<Vec<
 }
 
 fn unusable(url: &str, error: String) -> Fault {
-    Fault {
-        kind: FaultKind::ImageCorrupt,
-        party: Party::Image,
-        summary: "The guest image's manifest is damaged.".into(),
-        advice:
-            "Restart the machine; if it stays, build or upload the image anew (cargo xtask image)."
-                .into(),
-        retry: false,
-        detail: format!("{url}: {error}"),
-    }
+    Fault::new(
+        FaultKind::ImageCorrupt,
+        Party::Image,
+        "The guest image's manifest is damaged.",
+        "Restart the machine; if it stays, build or upload the image anew (cargo xtask image).",
+    )
+    .with_detail(format!("{url}: {error}"))
 }
 
 fn too_small(needed: u32) -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Image,
-        summary: format!("This image needs at least {needed} MiB of memory."),
-        advice: "Choose more memory in the settings.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Image,
+        format!("This image needs at least {needed} MiB of memory."),
+        "Choose more memory in the settings.",
+    )
 }

@@ -170,27 +170,24 @@ pub(crate) fn frame(awakening: &Awakening) -> Vec<u8> {
 
 /// The fault of a snapshot that is whole, but not for this machine.
 pub(crate) fn refused(detail: String) -> Fault {
-    Fault {
-        kind: FaultKind::SnapshotRefused,
-        party: Party::Snapshot,
-        summary: "This snapshot cannot go on here.".into(),
-        advice: "Start the machine anew; the snapshot stays where it is, and can be exported."
-            .into(),
-        retry: false,
-        detail,
-    }
+    Fault::new(
+        FaultKind::SnapshotRefused,
+        Party::Snapshot,
+        "This snapshot cannot go on here.",
+        "Start the machine anew; the snapshot stays where it is, and can be exported.",
+    )
+    .with_detail(detail)
 }
 
 /// The fault of a snapshot that is not whole.
 fn unreadable(error: Error) -> Fault {
-    Fault {
-        kind: FaultKind::SnapshotDamaged,
-        party: Party::Snapshot,
-        summary: "This snapshot is damaged.".into(),
-        advice: "Restore an earlier one, or start the machine anew.".into(),
-        retry: false,
-        detail: error.to_string(),
-    }
+    Fault::new(
+        FaultKind::SnapshotDamaged,
+        Party::Snapshot,
+        "This snapshot is damaged.",
+        "Restore an earlier one, or start the machine anew.",
+    )
+    .with_detail(error.to_string())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use emulator_protocol::{BootRequest, Fault};
 use emulator_snapshot::Id;
 
 use crate::fetch::{self, Meter};
-use crate::image::{DIRECTORY, name};
+use crate::image::DIRECTORY;
 
 /// A state on the server.
 struct Warm {
@@ -38,7 +38,7 @@ impl Shipped for Warm {
 /// Looks for the state of such a machine. Without one, or without a network, the machine
 /// boots: that is slower, and as good.
 pub(crate) async fn find(request: &BootRequest, meter: Rc<Meter>) -> Option<Box<dyn Shipped>> {
-    let machine = (name(request.flavour), request.memory_mib);
+    let machine = (request.flavour.name(), request.memory_mib);
     if !request.cmdline.is_empty() || !WARM.contains(&machine) {
         return None;
     }

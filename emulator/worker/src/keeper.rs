@@ -12,6 +12,7 @@ use emulator_store::{BATCH_BYTES, Record, SnapshotStore, StoreError};
 
 use crate::capture::{Capture, Memo};
 use crate::network;
+use crate::record;
 
 /// Section with what was typed and not yet taken by the guest.
 pub const INPUT: &str = "input";
@@ -132,23 +133,12 @@ impl<S: SnapshotStore> Keeper<S> {
         let hold = self.store.hold().await?;
         let (manifest, delta_bytes, memo) = self.store_chunks(capture, &label, pace).await?;
         let bytes = manifest.write();
-        let id = Id::of(&bytes);
-        let origin = manifest.origin();
         let record = Record {
-            id,
-            machine: self.machine.clone(),
-            name: label.name,
-            saved_ms: label.saved_ms,
-            engine: origin.engine.clone(),
-            image: Id::from_bytes(origin.image).to_string(),
-            memory_mib: label.memory_mib,
-            flavour: label.flavour,
-            cmdline: label.cmdline,
-            chunks: manifest.chunks().map(|(id, _)| id).collect(),
-            bytes: 0,
             delta_bytes: delta_bytes + bytes.len() as u64,
             screen: label.text,
+            ..record::of(&manifest, &bytes).map_err(refused)?
         };
+        let id = record.id;
         let record = self.store.put_snapshot(record, bytes).await?;
         let moved = match self.store.commit(&self.machine, self.generation, id).await {
             // All that was saved of this machine was deleted meanwhile; it is still ours.
@@ -246,6 +236,7 @@ mod tests {
     use emulator_snapshot::Origin;
     use emulator_snapshot::state::{Body, Section, State};
     use emulator_store::Memory;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -275,12 +266,7 @@ mod tests {
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(value) => value,
-            std::task::Poll::Pending => panic!("a store in memory does not wait"),
-        }
+        future.now_or_never().expect("a store in memory does not wait")
     }
 
     #[test]

@@ -7,17 +7,17 @@ use emulator_protocol::{
     Fault, FaultKind, Flavour, LibraryAnswer, LibraryRequest, Party, Snapshot, Usage,
 };
 use emulator_snapshot::file::{Event, Reader, Writer};
-use emulator_snapshot::{Error, Id, Manifest, Meta, chunk, screen};
+use emulator_snapshot::{Error, Id, Manifest, chunk, screen};
 use emulator_store::{Head, Record, SnapshotStore, StoreError};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
+use crate::record;
+use crate::source::WINDOW;
+
 /// Machines whose names begin so are not people's: they hold states that came with an image.
 pub const SHIPPED: &str = "shipped-";
-
-/// Chunks that are read at once when all are looked at: 8 MiB of guest memory.
-const WINDOW: usize = 32;
 
 /// Largest exported file that is read, unpacked: four times the largest memory that a machine
 /// can have here. Whatever a file claims, no more than a chunk of it is held at once.
@@ -112,27 +112,13 @@ pub fn describe(record: Record, own_bytes: u64, is_head: bool) -> Snapshot {
         saved_ms: record.saved_ms,
         engine: record.engine,
         memory_mib: record.memory_mib,
-        flavour: flavour(&record.flavour),
+        flavour: Flavour::named(&record.flavour).unwrap_or_default(),
         cmdline: record.cmdline,
         bytes: record.bytes,
         own_bytes,
         delta_bytes: record.delta_bytes,
         screen: record.screen,
         is_head,
-    }
-}
-
-/// An image's flavour by its name.
-pub(crate) fn flavour(name: &str) -> Flavour {
-    if name == flavour_name(Flavour::Busybox) { Flavour::Busybox } else { Flavour::Full }
-}
-
-/// Name of an image's flavour.
-#[must_use]
-pub fn flavour_name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Full => "full",
-        Flavour::Busybox => "busybox",
     }
 }
 
@@ -219,9 +205,9 @@ async fn export<S: SnapshotStore>(store: &S, id: &str) -> Result<Vec<u8>, Fault>
 
 async fn take_file<S: SnapshotStore>(store: &S, file: &[u8]) -> Result<LibraryAnswer, Fault> {
     let manifest = check_file(file)?;
-    let meta = Meta::of(&manifest).map_err(|error| damaged(&error))?;
     let bytes = manifest.write();
-    let id = Id::of(&bytes);
+    let record = record::of(&manifest, &bytes).map_err(|error| damaged(&error))?;
+    let id = record.id;
     let hold = store.hold().await.map_err(told)?;
     let mut written = bytes.len() as u64;
     let mut batch = Vec::new();
@@ -236,23 +222,13 @@ async fn take_file<S: SnapshotStore>(store: &S, file: &[u8]) -> Result<LibraryAn
         }
     }
     written += put(store, batch).await?;
-    let origin = manifest.origin();
     let text = screen::of(&manifest).map_err(|error| damaged(&error))?.unwrap_or_default();
     let record = Record {
-        id,
-        machine: meta.machine,
         // One that nobody named would go with the next sweep: no machine goes on from it yet.
-        name: Some(meta.label.unwrap_or_else(|| "Imported".into())),
-        saved_ms: meta.saved_ms,
-        engine: origin.engine.clone(),
-        image: Id::from_bytes(origin.image).to_string(),
-        memory_mib: meta.memory_mib,
-        flavour: meta.flavour,
-        cmdline: meta.cmdline,
-        chunks: manifest.chunks().map(|(id, _)| id).collect(),
-        bytes: 0,
+        name: record.name.or_else(|| Some("Imported".into())),
         delta_bytes: written,
         screen: plain(text),
+        ..record
     };
     store.put_snapshot(record, bytes).await.map_err(told)?;
     drop(hold);
@@ -310,7 +286,8 @@ fn events(file: &[u8]) -> impl Iterator<Item = Result<Event, Error>> + '_ {
     })
 }
 
-async fn manifest<S: SnapshotStore>(store: &S, id: Id) -> Result<Manifest, Fault> {
+/// The manifest of a stored snapshot, checked.
+pub(crate) async fn manifest<S: SnapshotStore>(store: &S, id: Id) -> Result<Manifest, Fault> {
     let (_, bytes) = store.snapshot(id).await.map_err(told)?;
     if Id::of(&bytes) != id {
         return Err(damaged(&Error::Hash));
@@ -343,14 +320,12 @@ fn parse(id: &str) -> Result<Id, Fault> {
 
 /// The fault of a name that another machine has.
 fn taken(machine: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Busy,
-        party: Party::Host,
-        summary: format!("There is a machine of the name {machine} already."),
-        advice: "Choose another name.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Busy,
+        Party::Host,
+        format!("There is a machine of the name {machine} already."),
+        "Choose another name.",
+    )
 }
 
 /// A fault of the store in words, with what to do next.
@@ -397,14 +372,7 @@ pub fn told(error: StoreError) -> Fault {
             "Try again; if it stays, export what matters and reload the page.",
         ),
     };
-    Fault {
-        kind,
-        party,
-        summary: summary.into(),
-        advice: advice.into(),
-        retry: false,
-        detail: error.to_string(),
-    }
+    Fault::new(kind, party, summary, advice).with_detail(error.to_string())
 }
 
 /// A fault of a snapshot in words.
@@ -427,31 +395,20 @@ pub fn damaged(error: &Error) -> Fault {
             "Nothing of it was used. Take another copy, or an earlier snapshot.",
         ),
     };
-    Fault {
-        kind,
-        party: Party::Snapshot,
-        summary: summary.into(),
-        advice: advice.into(),
-        retry: false,
-        detail: error.to_string(),
-    }
+    Fault::new(kind, Party::Snapshot, summary, advice).with_detail(error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use emulator_snapshot::Origin;
     use emulator_snapshot::manifest::{Content, Entry};
+    use emulator_snapshot::{Meta, Origin};
     use emulator_store::Memory;
+    use futures_util::FutureExt;
 
     use super::*;
 
     fn run<T>(future: impl Future<Output = T>) -> T {
-        let mut future = std::pin::pin!(future);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(value) => value,
-            std::task::Poll::Pending => panic!("a store in memory does not wait"),
-        }
+        future.now_or_never().expect("a store in memory does not wait")
     }
 
     /// Keeps a machine of these pages under a name; returns the snapshot's id.
@@ -476,21 +433,7 @@ mod tests {
         ];
         let origin = Origin { engine: "v86".into(), state: 1, image: [3; 32], ram: size };
         let manifest = Manifest::new(origin, sections).expect("valid");
-        let record = Record {
-            id: manifest.id(),
-            machine: machine.into(),
-            name: None,
-            saved_ms: 7,
-            engine: "v86".into(),
-            image: String::new(),
-            memory_mib: 1,
-            flavour: "busybox".into(),
-            cmdline: String::new(),
-            chunks: chunks.iter().map(|chunk| chunk.id).collect(),
-            bytes: 0,
-            delta_bytes: 0,
-            screen: "root# ls".into(),
-        };
+        let record = record::of(&manifest, &manifest.write()).expect("valid");
         store
             .put_chunks(chunks.into_iter().map(|chunk| (chunk.id, chunk.stored)).collect())
             .await

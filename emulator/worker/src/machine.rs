@@ -136,6 +136,8 @@ impl Machine {
             Command::Crash => panic!("the page asked for a crash"),
             // Without meaning in this state.
             Command::Pause | Command::Resume | Command::Retry => {}
+            // No engine has a network yet.
+            Command::Network(_) | Command::Capture { .. } => {}
             // The host's.
             Command::Boot(_)
             | Command::Save { .. }
@@ -321,14 +323,12 @@ impl Machine {
 /// The fault that tells what is possible.
 pub fn check(engine: &dyn Engine, request: &BootRequest) -> Result<(), Fault> {
     match engine.capabilities().memory_mib {
-        Some(range) if !range.contains(&request.memory_mib) => Err(Fault {
-            kind: FaultKind::Unsupported,
-            party: Party::Host,
-            summary: format!("This engine cannot run with {} MiB of memory.", request.memory_mib),
-            advice: format!("Choose between {} and {} MiB.", range.start(), range.end()),
-            retry: false,
-            detail: String::new(),
-        }),
+        Some(range) if !range.contains(&request.memory_mib) => Err(Fault::new(
+            FaultKind::Unsupported,
+            Party::Host,
+            format!("This engine cannot run with {} MiB of memory.", request.memory_mib),
+            format!("Choose between {} and {} MiB.", range.start(), range.end()),
+        )),
         _ => Ok(()),
     }
 }
@@ -336,25 +336,21 @@ pub fn check(engine: &dyn Engine, request: &BootRequest) -> Result<(), Fault> {
 /// The fault of a worker that was asked for an engine that it does not carry.
 #[must_use]
 pub fn foreign(kind: EngineKind) -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Host,
-        summary: format!("This worker does not carry the engine {kind:?}."),
-        advice: "Reload the page; if it stays, the app was put together wrongly.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Host,
+        format!("This worker does not carry the engine {kind:?}."),
+        "Reload the page; if it stays, the app was put together wrongly.",
+    )
 }
 
 fn overrun() -> Fault {
-    Fault {
-        kind: FaultKind::EngineCrash,
-        party: Party::Host,
-        summary: "The page sent more input than the machine had room for.".into(),
-        advice: "Restart the machine; please report this, it is a fault of the app.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::EngineCrash,
+        Party::Host,
+        "The page sent more input than the machine had room for.",
+        "Restart the machine; please report this, it is a fault of the app.",
+    )
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -365,9 +361,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use emulator_engine::{CONSOLE_QUEUE, Capabilities, LocalFuture};
-    use emulator_protocol::{
-        CONSOLE_HIGH_WATER, Flavour, Halt, NetworkSettings, Phase, Progress, Start, TerminalSize,
-    };
+    use emulator_protocol::{CONSOLE_HIGH_WATER, Halt, Phase, Progress};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -399,18 +393,7 @@ mod tests {
     }
 
     fn request() -> BootRequest {
-        BootRequest {
-            engine: EngineKind::V86,
-            memory_mib: 256,
-            flavour: Flavour::Full,
-            cmdline: String::new(),
-            terminal: TerminalSize::default(),
-            base: String::new(),
-            machine: None,
-            start: Start::Cold,
-            take_over: false,
-            network: NetworkSettings::default(),
-        }
+        BootRequest::new(EngineKind::V86, 256)
     }
 
     fn machine(script: impl FnMut(&mut GuestIo) -> Next + 'static) -> Machine {

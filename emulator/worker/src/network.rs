@@ -416,8 +416,8 @@ mod tests {
     fn a_relay_that_wants_a_password_is_not_called_again_without_one() {
         for (password, up) in [(None, false), (Some("wrong"), false), (Some("right"), true)] {
             let mut network = network();
-            let credentials = password
-                .map(|word: &str| Known { user: "u".into(), password: word.to_owned() });
+            let credentials =
+                password.map(|word: &str| Known { user: "u".into(), password: word.to_owned() });
             network.set(NetworkSettings { credentials, ..settings() }, START);
             assert_eq!(network.wish(START), called(true));
             network.opened(true, START);
@@ -489,7 +489,8 @@ mod tests {
         let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0];
         ip.extend([255; 4]);
         ip[2..4].copy_from_slice(&length.to_be_bytes());
-        let sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+        let sum: u32 =
+            ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
         ip[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
         frame.extend(ip);
         frame.extend([0, 68, 0, 67]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use emulator_engine::{Awakening, LocalFuture, Unready};
 use emulator_protocol::{
-    BootRequest, Event, Fault, FaultKind, LibraryAnswer, Party, Resumption, Saved,
+    BootRequest, Event, Fault, FaultKind, Flavour, LibraryAnswer, Party, Resumption, Saved,
 };
 use emulator_snapshot::{Id, Manifest, Meta, screen};
 use emulator_store::locks::{End, Writer};
@@ -25,7 +25,8 @@ use web_sys::MessageChannel;
 use crate::capture::Capture;
 use crate::host::{drop_machine, now, scope, tell, with_machine};
 use crate::keeper::{Carried, Keeper, Label, Pace, SECTIONS};
-use crate::library::{self, Reply, damaged, describe, flavour_name, told};
+use crate::library::{self, Reply, damaged, describe, told};
+use crate::record;
 use crate::source::Kept;
 
 /// How long a machine that waits for its disk is waited for.
@@ -137,11 +138,7 @@ impl Claim {
 
 /// A stored snapshot, ready to be read.
 pub(crate) async fn stored(store: &Rc<IndexedDb>, id: Id) -> Result<Kept<IndexedDb>, Fault> {
-    let (_, bytes) = store.snapshot(id).await.map_err(told)?;
-    if Id::of(&bytes) != id {
-        return Err(damaged(&emulator_snapshot::Error::Hash));
-    }
-    let manifest = Manifest::read(&bytes).map_err(|error| damaged(&error))?;
+    let manifest = library::manifest(&**store, id).await?;
     Ok(Kept::stored(manifest, Rc::clone(store)))
 }
 
@@ -150,7 +147,7 @@ pub(crate) fn as_saved(request: &BootRequest, saved: &Manifest) -> Result<BootRe
     let meta = Meta::of(saved).map_err(|error| damaged(&error))?;
     Ok(BootRequest {
         memory_mib: meta.memory_mib,
-        flavour: library::flavour(&meta.flavour),
+        flavour: Flavour::named(&meta.flavour).unwrap_or_default(),
         cmdline: meta.cmdline,
         ..request.clone()
     })
@@ -173,7 +170,7 @@ pub(crate) fn announce(
         shipped,
         damage,
         memory_mib: meta.memory_mib,
-        flavour: library::flavour(&meta.flavour),
+        flavour: Flavour::named(&meta.flavour).unwrap_or_default(),
         cmdline: meta.cmdline,
         screen: screen.unwrap_or_default().to_owned(),
     })]);
@@ -211,32 +208,18 @@ async fn try_keep_shipped(
     chunks: Vec<(Id, Vec<u8>)>,
 ) -> Result<(), StoreError> {
     let store = store().await?;
-    let meta = Meta::of(&manifest).map_err(|error| StoreError::Other(error.to_string()))?;
     let bytes = manifest.write();
-    let id = Id::of(&bytes);
-    let machine = format!("{}{}.{}", library::SHIPPED, meta.flavour, meta.memory_mib);
+    let record =
+        record::of(&manifest, &bytes).map_err(|error| StoreError::Other(error.to_string()))?;
+    let id = record.id;
+    let machine = format!("{}{}.{}", library::SHIPPED, record.flavour, record.memory_mib);
     let head = store.head(&machine).await?;
     if head.as_ref().is_some_and(|head| head.current == id) {
         return Ok(());
     }
     let _hold = store.hold().await?;
     store.put_chunks(chunks).await?;
-    let origin = manifest.origin();
-    let record = Record {
-        id,
-        machine: machine.clone(),
-        name: None,
-        saved_ms: meta.saved_ms,
-        engine: origin.engine.clone(),
-        image: Id::from_bytes(origin.image).to_string(),
-        memory_mib: meta.memory_mib,
-        flavour: meta.flavour,
-        cmdline: meta.cmdline,
-        chunks: manifest.chunks().map(|(id, _)| id).collect(),
-        bytes: 0,
-        delta_bytes: 0,
-        screen: String::new(),
-    };
+    let record = Record { machine: machine.clone(), name: None, ..record };
     store.put_snapshot(record, bytes).await?;
     store.commit(&machine, head.map(|head| head.generation), id).await?;
     Ok(())
@@ -297,7 +280,7 @@ async fn try_save(
             name: name.clone(),
             saved_ms: js_sys::Date::now() as u64,
             memory_mib: request.memory_mib,
-            flavour: flavour_name(request.flavour).into(),
+            flavour: request.flavour.name().into(),
             cmdline: request.cmdline.clone(),
             screen,
             text,
@@ -363,14 +346,12 @@ fn give_up() {
     if CLAIM.take().is_none() && SAVING.get() {
         CLAIM_LOST.set(true);
     }
-    tell(&[Event::Fault(Fault {
-        kind: FaultKind::TakenOver,
-        party: Party::Host,
-        summary: "This machine goes on in another tab.".into(),
-        advice: "Close this tab, or take the machine back here.".into(),
-        retry: false,
-        detail: String::new(),
-    })]);
+    tell(&[Event::Fault(Fault::new(
+        FaultKind::TakenOver,
+        Party::Host,
+        "This machine goes on in another tab.",
+        "Close this tab, or take the machine back here.",
+    ))]);
 }
 
 /// Lets the guest run between two chunks, and tells the page how far it is.
@@ -437,25 +418,22 @@ async fn sleep(time: Duration) {
 }
 
 pub(crate) fn busy() -> Fault {
-    Fault {
-        kind: FaultKind::Busy,
-        party: Party::Host,
-        summary: "The machine cannot be saved at this moment.".into(),
-        advice: "Another save is under way, or it is starting; try again in a moment.".into(),
-        retry: false,
-        detail: String::new(),
-    }
+    Fault::new(
+        FaultKind::Busy,
+        Party::Host,
+        "The machine cannot be saved at this moment.",
+        "Another save is under way, or it is starting; try again in a moment.",
+    )
 }
 
 fn unready(why: String) -> Fault {
-    Fault {
-        kind: FaultKind::Unsupported,
-        party: Party::Host,
-        summary: "The machine cannot be saved.".into(),
-        advice: "Machines with a real kernel can be saved while they run.".into(),
-        retry: false,
-        detail: why,
-    }
+    Fault::new(
+        FaultKind::Unsupported,
+        Party::Host,
+        "The machine cannot be saved.",
+        "Machines with a real kernel can be saved while they run.",
+    )
+    .with_detail(why)
 }
 
 fn unclaimed(request: &BootRequest) -> Fault {

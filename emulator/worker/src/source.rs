@@ -12,7 +12,7 @@ use emulator_store::SnapshotStore;
 use futures_util::future::join_all;
 
 /// Chunks that are read at once: 8 MiB of guest memory. One by one, IndexedDB is slow.
-const WINDOW: usize = 32;
+pub(crate) const WINDOW: usize = 32;
 
 /// One snapshot.
 pub struct Kept<S> {
