@@ -206,6 +206,14 @@ impl Session {
         })
     }
 
+    /// Starts the last machine anew, without a name: it is not saved, and what was stays.
+    pub(crate) fn start_unsaved(self) -> Generation {
+        if let Some(request) = &mut *self.core().request.borrow_mut() {
+            request.machine = None;
+        }
+        self.reset()
+    }
+
     /// Starts the last machine where it was saved last.
     pub(crate) fn go_back(self) -> Generation {
         self.again(|_| Start::Head)
@@ -256,12 +264,12 @@ impl Session {
     }
 
     /// Tries again what failed. A fault from before the guest's first instruction leaves
-    /// nothing to go on with, and means a new start.
+    /// nothing to go on with: what was asked for is asked for again.
     pub(crate) fn retry(self) {
         if self.state().guest_has_run() {
             self.send(Command::Retry);
         } else {
-            self.reset();
+            self.again(|start| start);
         }
     }
 

@@ -259,3 +259,54 @@ test("a browser that keeps nothing runs the machine and says so", async ({ page 
   await expect(page.getByTestId("notices")).toContainText("cannot be saved");
   expect(await machine.attempt("save", {})).toBe("storage-unavailable");
 });
+
+/** Keeps the database from being opened by anybody; returns what ends that. */
+async function block(page: Page): Promise<() => Promise<void>> {
+  await page.evaluate(
+    () =>
+      new Promise<void>((resolve, reject) => {
+        const open = indexedDB.open("vivarium");
+        open.onerror = () => reject(open.error);
+        open.onsuccess = () => {
+          // Whoever comes now waits for the upgrade, and the upgrade for this connection.
+          const upgrade = indexedDB.open("vivarium", open.result.version + 1);
+          upgrade.onblocked = () => resolve();
+          upgrade.onupgradeneeded = () => upgrade.transaction!.abort();
+          Object.assign(window, { unblock: () => open.result.close() });
+        };
+      }),
+  );
+  return () => page.evaluate(() => (window as never as { unblock: () => void }).unblock());
+}
+
+/** A saved machine whose storage does not open, to where the page tells it. */
+async function unreadable(page: Page): Promise<{ machine: Machine; unblock: () => Promise<void> }> {
+  let machine = await small(page);
+  await machine.run("n=$((6*7))");
+  await machine.save();
+  machine = await new Machine(page).open();
+  const unblock = await block(page);
+  const boot = machine.boot(SMALL);
+  await expect(page.getByTestId("status")).toContainText("Waiting for the browser's storage", { timeout: 30_000 });
+  expect(await boot).toMatchObject({ ok: false, code: "storage-unavailable" });
+  await expect(page.getByTestId("fault")).toContainText("could not be read");
+  return { machine, unblock };
+}
+
+test("a saved machine whose storage does not open is not begun anew, and goes on after a retry", async ({ page }) => {
+  const { machine, unblock } = await unreadable(page);
+  await unblock();
+  await page.getByTestId("retry").click();
+  await machine.waitForState("running");
+  expect(await machine.run("echo n=$n")).toContain("n=42");
+});
+
+test("a person may start without the storage, and what is saved stays", async ({ page }) => {
+  const { machine, unblock } = await unreadable(page);
+  await page.getByTestId("start-unsaved").click();
+  await machine.waitForState("running");
+  expect(await machine.run("echo n=$n.")).toContain("n=.");
+  await unblock();
+  expect(await machine.boot(SMALL)).toEqual({ ok: true });
+  expect(await machine.run("echo n=$n")).toContain("n=42");
+});

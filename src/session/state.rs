@@ -84,7 +84,7 @@ impl State {
     }
 
     /// Whether the guest itself has run, so that [`emulator_protocol::Command::Retry`] has
-    /// something to go on with. A fault before that is mended by a new start.
+    /// something to go on with. A fault before that is mended by asking again.
     #[must_use]
     pub(crate) fn guest_has_run(&self) -> bool {
         self.progress.is_some_and(|progress| progress.phase >= Phase::Firmware)

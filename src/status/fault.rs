@@ -59,6 +59,8 @@ fn FaultPanel(fault: Fault) -> impl IntoView {
     let switch = engines::switch_to(other(engine));
     let retry = fault.retry;
     let reload = fault.kind == FaultKind::VersionMismatch;
+    // A restart would need the storage, too.
+    let unread = fault.kind == FaultKind::StorageUnavailable;
     let taken = fault.kind == FaultKind::TakenOver;
     let saved = matches!(session.store().keeping().get_untracked(), Keeping::Saved(_));
     let go_back = saved && fault.party == Party::Guest;
@@ -84,7 +86,17 @@ fn FaultPanel(fault: Fault) -> impl IntoView {
                     .then(|| {
                         view! { <Action label="Go back to the last save" testid="go-back" act=move || session.go_back() /> }
                     })}
-                <Action label="Restart" testid="fault-restart" primary=!(retry || reload) act=move || session.reset() />
+                {if unread {
+                    view! {
+                        <Action label="Start without saving" testid="start-unsaved" act=move || session.start_unsaved() />
+                    }
+                        .into_any()
+                } else {
+                    view! {
+                        <Action label="Restart" testid="fault-restart" primary=!(retry || reload) act=move || session.reset() />
+                    }
+                        .into_any()
+                }}
                 <Action label=switch_label testid="fault-switch" act=switch />
             </div>
         </section>

@@ -50,6 +50,7 @@ pub(crate) fn announcement(state: &State) -> String {
 #[must_use]
 pub(crate) fn fraction(progress: &Progress) -> f64 {
     let (from, to) = match progress.phase {
+        Phase::Storage => (0.0, 0.02),
         Phase::Engine => (0.02, 0.08),
         Phase::Image => (0.08, 0.35),
         // Nothing comes after it but the prompt.
@@ -69,6 +70,7 @@ pub(crate) fn fraction(progress: &Progress) -> f64 {
 
 fn boot(progress: &Progress) -> String {
     let step = match progress.phase {
+        Phase::Storage => "Waiting for the browser's storage",
         Phase::Engine => "Loading the engine",
         Phase::Image => "Loading the kernel",
         Phase::Restore => "Restoring the machine's memory",
@@ -151,6 +153,7 @@ mod tests {
     #[test]
     fn a_boot_never_seems_to_go_back() {
         let phases = [
+            Phase::Storage,
             Phase::Engine,
             Phase::Image,
             Phase::Firmware,

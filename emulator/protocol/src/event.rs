@@ -31,6 +31,8 @@ pub enum MachineState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
+    /// The browser's storage takes long to open.
+    Storage,
     /// The engine's own code is loading.
     Engine,
     /// Kernel, initial RAM disk and firmware are loading.

@@ -44,7 +44,7 @@ pub enum FaultKind {
     SnapshotRefused,
     /// The browser has no room for what is to be saved.
     StorageFull,
-    /// The browser does not let this site keep anything.
+    /// The browser does not let this site keep anything, or its storage is out of reach.
     StorageUnavailable,
     /// The machine was taken over by another tab.
     TakenOver,

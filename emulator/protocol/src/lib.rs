@@ -207,6 +207,10 @@ mod tests {
 
     #[test]
     fn phases_are_in_order() {
-        assert!(Phase::Engine < Phase::Image && Phase::Root < Phase::Shell);
+        assert!(
+            Phase::Storage < Phase::Engine
+                && Phase::Engine < Phase::Image
+                && Phase::Root < Phase::Shell
+        );
     }
 }

@@ -5,8 +5,11 @@ use std::fmt;
 /// Why the store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// The browser gives no database, or has taken it away: forbidden, deleted, evicted,
-    /// upgraded by a newer page, or held by another tab.
+    /// The browser gives this site no database, and will not: forbidden, switched off, or
+    /// that of a newer page.
+    Refused(String),
+    /// The database cannot be had at the moment: deleted, evicted or upgraded under way, or
+    /// kept by another tab. Opening it anew may do.
     Unavailable(String),
     /// The browser gives no more space.
     Quota,
@@ -31,6 +34,7 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Refused(why) => write!(f, "the browser gives this site no storage: {why}"),
             Self::Unavailable(why) => write!(f, "the browser's storage cannot be used: {why}"),
             Self::Quota => f.write_str("the browser gives this site no more storage"),
             Self::Superseded { found: Some(found) } => {
@@ -73,6 +77,18 @@ impl StoreError {
     }
 }
 
+/// The error of an attempt to open the database.
+#[cfg(any(target_family = "wasm", test))]
+pub(crate) fn at_opening(error: StoreError) -> StoreError {
+    match error {
+        // There is no connection yet that could be closed: storage is switched off.
+        StoreError::Unavailable(why) => StoreError::Refused(why),
+        // Whatever the browser stumbled over, there may be something behind it.
+        StoreError::Other(why) => StoreError::Unavailable(why),
+        error => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +107,20 @@ mod tests {
         let lost = "UnknownError: Failed to read large IndexedDB value";
         assert_eq!(kind(lost), StoreError::Corrupt(lost.into()));
         assert_eq!(kind("TypeError: x"), StoreError::Other("TypeError: x".into()));
+    }
+
+    #[test]
+    fn a_browser_that_refuses_and_one_that_stumbles_are_told_apart() {
+        let opening = |words| at_opening(StoreError::from_words(words));
+        for refused in [
+            "SecurityError: access is denied",
+            "InvalidStateError: A mutation operation was attempted on a database that did not allow mutations.",
+            "VersionError: The requested version (1) is less than the existing version (2).",
+        ] {
+            assert_eq!(opening(refused), StoreError::Refused(refused.into()));
+        }
+        let stumbled = "UnknownError: Internal error opening backing store for indexedDB.open.";
+        assert_eq!(opening(stumbled), StoreError::Unavailable(stumbled.into()));
+        assert_eq!(opening("QuotaExceededError"), StoreError::Quota);
     }
 }

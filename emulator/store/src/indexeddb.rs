@@ -29,6 +29,7 @@ use self::values::{
     bytes, damaged, entry, id, read_manifest, read_record, size, standing, with_record,
 };
 use crate::browser::{self, sleep, to_its_end};
+use crate::error::at_opening;
 use crate::locks::{self, Guard};
 use crate::record::bounded_name;
 use crate::rules::{Kept, Standing, batches, no_chunk, no_snapshot, youngest_first};
@@ -41,8 +42,9 @@ pub const DATABASE: &str = "vivarium";
 /// deletes object stores that an upgrade does not name.
 const SCHEMA: u32 = 1;
 
-/// How long opening may take. It takes milliseconds, unless another tab deletes the database
-/// and a third one keeps it; rexie does not tell that.
+/// How long opening may take. It takes milliseconds, unless the browser is recovering the
+/// database after a crash, or another tab deletes it and a third one keeps it; rexie does not
+/// tell which.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
 
 const CHUNKS: &str = "chunks";
@@ -76,7 +78,8 @@ impl IndexedDb {
     /// Opens the database of this site, or makes it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], or [`StoreError::Quota`] if there is no space to make it.
+    /// [`StoreError::Refused`] if the browser gives none, [`StoreError::Unavailable`] if it
+    /// could not be opened this time, or [`StoreError::Quota`] if there is no space to make it.
     pub async fn open() -> Result<Self, StoreError> {
         Self::open_named(DATABASE).await
     }
@@ -99,16 +102,13 @@ impl IndexedDb {
             let writer = Connection::open(&name).await?;
             Ok(Self { reader, writer })
         });
-        let opened = match select(pin!(connect), pin!(sleep(OPEN_WAIT))).await {
-            Either::Left((opened, _)) => opened,
+        match select(pin!(connect), pin!(sleep(OPEN_WAIT))).await {
+            Either::Left((opened, _)) => opened.map_err(at_opening),
             Either::Right(_) => {
-                Err(StoreError::Unavailable("another tab keeps it from being opened".into()))
+                let why = "it did not open in time, as when another tab keeps it";
+                Err(StoreError::Unavailable(why.into()))
             }
-        };
-        opened.map_err(|error| match error {
-            StoreError::Other(why) => StoreError::Unavailable(why),
-            error => error,
-        })
+        }
     }
 
     /// Reads from an object store, in a transaction of its own. To its end even if nobody

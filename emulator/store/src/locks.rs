@@ -51,7 +51,7 @@ extern "C" {
 /// Keeps sweepers away until the guard is dropped; waits for one that is at work.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] without Web Locks.
+/// [`StoreError::Refused`] without Web Locks.
 pub async fn store_shared() -> Result<Guard, StoreError> {
     let guard = Guard::ask(STORE, &Ask::Shared)?;
     guard.granted().await?;
@@ -62,7 +62,7 @@ pub async fn store_shared() -> Result<Guard, StoreError> {
 /// progress.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] without Web Locks.
+/// [`StoreError::Refused`] without Web Locks.
 pub async fn store_exclusive() -> Result<Option<Guard>, StoreError> {
     settled().await;
     let guard = Guard::ask(STORE, &Ask::IfAvailable)?;
@@ -89,7 +89,7 @@ impl Writer {
     /// Becomes the writer of a machine, if it has none.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if it has one, [`StoreError::Unavailable`] without Web Locks.
+    /// [`StoreError::InUse`] if it has one, [`StoreError::Refused`] without Web Locks.
     pub async fn acquire(machine: &str) -> Result<Self, StoreError> {
         settled().await;
         let name = lock_name(machine);
@@ -105,7 +105,7 @@ impl Writer {
     /// and committed as it is, which ends what the old writer may still be writing.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] without Web Locks.
+    /// [`StoreError::Refused`] without Web Locks.
     pub async fn take_over(machine: &str) -> Result<Self, StoreError> {
         let name = lock_name(machine);
         let stop = AbortController::new().map_err(|error| thrown(&error))?;
@@ -251,7 +251,7 @@ impl State {
 
 impl Guard {
     fn ask(name: &str, ask: &Ask) -> Result<Self, StoreError> {
-        let none = || StoreError::Unavailable("the browser has no locks between tabs".into());
+        let none = || StoreError::Refused("the browser has no locks between tabs".into());
         let locks: Locks = part(&scope()?.navigator(), "locks").ok_or_else(none)?.unchecked_into();
         let mut release = None;
         let held = Promise::new(&mut |resolve, _| release = Some(resolve));

@@ -200,14 +200,14 @@ async fn a_deleted_database_is_unavailable() {
 }
 
 #[wasm_bindgen_test]
-async fn a_newer_database_is_unavailable() {
+async fn a_newer_database_is_refused() {
     drop(fresh("newer").await);
     let upgrade = "return new Promise((resolve) => {
         indexedDB.open(name, 1000).onsuccess = (event) => resolve(event.target.result.close());
     })";
     script("newer", upgrade).await;
     let result = IndexedDb::open_named("newer").await.map(drop);
-    assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
+    assert!(matches!(result, Err(StoreError::Refused(_))), "{result:?}");
 }
 
 #[wasm_bindgen_test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use emulator_engine::{Engine, Instant};
 use emulator_protocol::{
     BootRequest, Command, EngineKind, Event, Fault, FaultKind, LibraryAnswer, MachineState,
-    PROTOCOL_VERSION, Party, STATS_INTERVAL_MS, Start,
+    PROTOCOL_VERSION, Party, Phase, Progress, STATS_INTERVAL_MS, Start,
 };
 use emulator_snapshot::state::Source;
 use emulator_snapshot::{Id, Manifest};
@@ -30,6 +30,7 @@ use crate::network::Network;
 use crate::saver::{self, Claim};
 use crate::socket;
 use crate::source::Kept;
+use crate::unclaimed::{self, Unclaimed};
 
 /// Wakes of the machine within this time of a pump wait for its end. A guest that prints
 /// letter by letter would else cost a message for each, and a message costs more than the
@@ -348,7 +349,9 @@ async fn load(request: &BootRequest, waker: &Waker) -> Result<Loaded, Stop> {
         && let Some(shipped) = engine.shipped(request).await
         && let Ok(manifest) = Manifest::read(shipped.manifest())
     {
-        let source = Kept::shipped(manifest, shipped, saver::store().await.ok());
+        // A machine that is not saved does not wait for the store either.
+        let store = if claim.is_some() { saver::store().await.ok() } else { None };
+        let source = Kept::shipped(manifest, shipped, store);
         let told = Told { sections, shipped: true, damage: None };
         match restore(&mut *engine, request, waker, &source, told).await {
             Ok(carried) => {
@@ -372,15 +375,28 @@ fn report() -> Rc<dyn Fn(emulator_protocol::Progress)> {
     Rc::new(|progress| tell(&[Event::Progress(progress)]))
 }
 
-/// Takes the machine's name. Without storage it runs all the same, and the page is told.
+/// Takes the machine's name, and finds out whether it was saved. In a browser that keeps
+/// nothing the machine has no claim and runs all the same; the page is told.
 async fn claim(request: &BootRequest) -> Result<Option<Claim>, Stop> {
     let Some(machine) = &request.machine else { return Ok(None) };
-    match saver::claim(machine, request.take_over).await {
-        Ok(claim) => Ok(Some(claim)),
-        Err(StoreError::InUse) => Err(Stop::Held),
-        Err(error) => {
-            tell(&[Event::SaveFailed(library::told(error))]);
-            Ok(None)
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match saver::claim(machine, request.take_over).await {
+            Ok(claim) => return Ok(Some(claim)),
+            Err(error) => error,
+        };
+        match unclaimed::after(tries, error) {
+            Unclaimed::Held => return Err(Stop::Held),
+            Unclaimed::Again => {
+                let waits = Progress { phase: Phase::Storage, loaded: 0, total: None };
+                tell(&[Event::Progress(waits)]);
+            }
+            Unclaimed::Unsaved(fault) => {
+                tell(&[Event::SaveFailed(fault)]);
+                return Ok(None);
+            }
+            Unclaimed::Unread(fault) => return Err(fault.into()),
         }
     }
 }

@@ -10,10 +10,11 @@
 //! [`machine`] decides everything and touches no browser, so that it is tested natively;
 //! `host` is the thin edge with messages, timers and wakers. Saving is cut the same way:
 //! [`capture`] holds a state, [`keeper`] stores it, [`source`] gives it back, [`library`]
-//! answers for what is stored, all over any store; [`record`] is what they list. `saver` is
-//! their edge to the browser. [`network`] is a machine's gateway and relay, and `socket` its
-//! edge. The binaries beside this library only name their engines: one is loaded for the
-//! simulated shell, another for real kernels, so that nobody downloads both to use one.
+//! answers for what is stored, all over any store; [`record`] is what they list, [`unclaimed`]
+//! what is done when there is no store. `saver` is their edge to the browser. [`network`] is a
+//! machine's gateway and relay, and `socket` its edge. The binaries beside this library only
+//! name their engines: one is loaded for the simulated shell, another for real kernels, so
+//! that nobody downloads both to use one.
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -30,3 +31,4 @@ mod saver;
 #[cfg(target_family = "wasm")]
 mod socket;
 pub mod source;
+pub mod unclaimed;

@@ -338,7 +338,13 @@ pub fn told(error: StoreError) -> Fault {
             "There is no room left for saving.",
             "Delete snapshots that you no longer need, or export them first; then save again.",
         ),
-        StoreError::Unavailable(_) | StoreError::Unsupported => (
+        StoreError::Unavailable(_) => (
+            FaultKind::StorageUnavailable,
+            Party::Host,
+            "The browser's storage is out of reach at the moment.",
+            "Another tab may be keeping it, or it was just cleared: close other tabs of this page, and try again.",
+        ),
+        StoreError::Refused(_) | StoreError::Unsupported => (
             FaultKind::StorageUnavailable,
             Party::Host,
             "This browser does not let the page keep anything, so the machine cannot be saved.",

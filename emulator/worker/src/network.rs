@@ -118,6 +118,8 @@ impl Network {
 
     /// Decides anew. The relay is called at once, unless the same one is there.
     pub fn set(&mut self, settings: NetworkSettings, now: Instant) {
+        // Who decides wants to hear what came of it.
+        self.told_at = None;
         if settings.policy != self.settings.policy {
             self.gateway.set_policy(settings.policy.clone());
         }

@@ -82,12 +82,13 @@ pub(crate) async fn reopened_after(reply: &Reply) -> Option<Rc<IndexedDb>> {
     }
 }
 
-/// Becomes the one that saves a machine.
+/// Becomes the one that saves a machine. The store is opened anew: one from before may be
+/// what could not be used.
 ///
 /// # Errors
 /// [`StoreError::InUse`] if another tab is, and more if nobody can.
 pub(crate) async fn claim(machine: &str, take_over: bool) -> Result<Claim, StoreError> {
-    let store = store().await?;
+    let store = reopened().await?;
     let writer = if take_over {
         Writer::take_over(machine).await?
     } else {
@@ -440,5 +441,5 @@ fn unclaimed(request: &BootRequest) -> Fault {
     if request.machine.is_none() {
         return unready("It was started without a name.".into());
     }
-    told(StoreError::Unavailable("it was not there when the machine started".into()))
+    told(StoreError::Refused("it was not there when the machine started".into()))
 }
