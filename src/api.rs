@@ -146,6 +146,7 @@ impl Face {
             Happening::Console(bytes) => self.console(bytes),
             Happening::Held => {
                 self.reject(&error(BUSY, "Another tab runs this machine."));
+                self.call(Topic::Network, || network::status(self.network));
             }
             Happening::Network(_) => self.call(Topic::Network, || network::status(self.network)),
             Happening::Saved | Happening::Pcap(_) => {}

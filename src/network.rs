@@ -92,7 +92,7 @@ impl Network {
 
     /// Connects, and keeps the relay for later visits.
     pub(crate) fn connect(self, relay: Relay, credentials: Option<Credentials>) {
-        self.intent.keep(relay, credentials);
+        self.intent.keep(&relay, credentials);
         self.session.decide_network();
     }
 
@@ -161,6 +161,14 @@ impl Network {
             | Happening::Held => {
                 self.state.update(State::end);
                 self.waiting.get_value().borrow_mut().clear();
+            }
+            // Failed and tried again: the worker has not heard that it was thought to be over.
+            Happening::State(MachineState::Running)
+                if engines::is_real(self.session.state().engine)
+                    && !self.state.with_untracked(|state| state.card) =>
+            {
+                self.state.update(|state| state.card = true);
+                self.session.decide_network();
             }
             Happening::Network(report) => {
                 let now = now();

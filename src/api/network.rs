@@ -3,6 +3,7 @@
 
 use emulator_protocol::{Blocked, Credentials, Flow, NetworkReport, RelayState};
 use js_sys::{Array, Object, Promise, Reflect, Uint8Array};
+use leptos::prelude::untrack;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -24,7 +25,7 @@ pub(super) fn object(network: Network) -> Object {
     put(&object, "connect", &Closure::<Connect>::new(connect).into_js_value());
     put(&object, "disconnect", &action(move || network.disconnect()));
     put(&object, "reconnect", &action(move || network.reconnect()));
-    let policy = move || JsValue::from_str(&network.intent().policy_now());
+    let policy = move || JsValue::from_str(&untrack(|| network.intent().policy()));
     put(&object, "policy", &Closure::<dyn Fn() -> JsValue>::new(policy).into_js_value());
     let set = move |text| set_policy(network, &text);
     put(&object, "setPolicy", &Closure::<dyn Fn(JsValue) -> Answer>::new(set).into_js_value());

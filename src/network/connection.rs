@@ -52,7 +52,7 @@ fn Condition() -> impl IntoView {
         >
             <p class="network-word">
                 <span class="network-lamp" aria-hidden="true"></span>
-                {move || word.get()}
+                {move || format!("Relay: {}", word.get())}
             </p>
             <p>{move || meaning.get()}</p>
             {move || {
@@ -90,10 +90,11 @@ fn Form() -> impl IntoView {
     let complaint = RwSignal::new(None::<Wrong>);
     let relay = Memo::new(move |_| network.state.with(|state| state.report.relay.clone()));
     let wanted = Memo::new(move |_| intent.relay());
-    let shown = move || {
+    // A memo: what is being typed stays when other settings change.
+    let shown = Memo::new(move |_| {
         let relay = wanted.get().or_else(|| intent.kept());
         relay.map(|relay| relay.as_str().to_string()).unwrap_or_default()
-    };
+    });
     let again =
         move || matches!(relay.get(), RelayState::BackingOff { .. } | RelayState::Refused { .. });
     let submit = move |event: leptos::ev::SubmitEvent| {
@@ -138,7 +139,7 @@ fn Form() -> impl IntoView {
                     node_ref=address
                     aria-invalid=move || complaint.with(Option::is_some).to_string()
                     aria-describedby="network-complaint network-kept"
-                    prop:value=shown
+                    prop:value=move || shown.get()
                 />
                 <p class="complaint" id="network-complaint" role="alert">
                     {move || complaint.get().map(Wrong::words)}

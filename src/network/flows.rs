@@ -18,14 +18,14 @@ pub(super) fn Flows() -> impl IntoView {
     });
     let row = |id: u32| view! { <Row id /> };
     view! {
-        <section class="network-part" aria-labelledby="network-flows-title">
+        <section class="network-part" aria-labelledby="network-flows-title" data-testid="network-flows">
             <h3 id="network-flows-title">"Connections"</h3>
             <Show
                 when=move || ids.with(|ids| !ids.is_empty())
                 fallback=|| view! { <p class="hint">"The machine has made none yet."</p> }
             >
-                <div class="network-scroll" tabindex="0" role="region" aria-labelledby="network-flows-title">
-                    <table class="parts network-table" data-testid="network-flows">
+                <div class="network-scroll" tabindex="0" role="group" aria-labelledby="network-flows-title">
+                    <table class="parts network-table">
                         <thead>
                             <tr>
                                 <th scope="col">"Host"</th>
@@ -96,7 +96,7 @@ pub(super) fn BlockedList() -> impl IntoView {
                 when=move || blocked.with(|blocked| !blocked.is_empty())
                 fallback=|| view! { <p class="hint">"No rule has stopped anything yet."</p> }
             >
-                <div class="network-scroll" tabindex="0" role="region" aria-labelledby="network-blocked-title">
+                <div class="network-scroll" tabindex="0" role="group" aria-labelledby="network-blocked-title">
                     <table class="parts network-table">
                         <thead>
                             <tr>

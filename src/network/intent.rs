@@ -9,21 +9,59 @@ use super::policy::{self, Mistake};
 use super::relay::{Relay, Wanted, Wrong};
 use crate::settings::Settings;
 
-/// The rules in force: as somebody has written them, and as they were understood.
+/// What somebody has written, and as what it was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rules {
     text: String,
     policy: Policy,
 }
 
+/// All that is decided and not kept. No signals and no browser, so that it has tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Decision {
+    /// What holds until the page is loaded anew, whatever is kept.
+    visit: Option<Wanted>,
+    /// What one relay is told.
+    credentials: Option<(Relay, Credentials)>,
+    rules: Rules,
+}
+
+impl Decision {
+    fn relay(&self, kept: Option<Relay>) -> Option<Relay> {
+        match &self.visit {
+            Some(Wanted::Off) => None,
+            Some(Wanted::Relay(relay)) => Some(relay.clone()),
+            None => kept,
+        }
+    }
+
+    fn credentials(&self, relay: Option<&Relay>) -> Option<&Credentials> {
+        let (whose, credentials) = self.credentials.as_ref()?;
+        (relay == Some(whose)).then_some(credentials)
+    }
+
+    fn settings(&self, kept: Option<Relay>) -> NetworkSettings {
+        let relay = self.relay(kept);
+        NetworkSettings {
+            credentials: self.credentials(relay.as_ref()).cloned(),
+            relay: relay.map(|relay| relay.as_str().to_string()),
+            policy: self.rules.policy.clone(),
+        }
+    }
+
+    /// Takes credentials for a relay; those from before stay if there are no others.
+    fn trust(&mut self, relay: &Relay, credentials: Option<Credentials>) {
+        if let Some(credentials) = credentials {
+            self.credentials = Some((relay.clone(), credentials));
+        }
+    }
+}
+
 /// The decisions. Copy: a handful of handles.
 #[derive(Clone, Copy)]
 pub(crate) struct Intent {
     settings: Settings,
-    /// What holds until the page is loaded anew, whatever is kept.
-    visit: RwSignal<Option<Wanted>>,
-    credentials: RwSignal<Option<(Relay, Credentials)>>,
-    rules: RwSignal<Rules>,
+    decision: RwSignal<Decision>,
     complaints: StoredValue<Vec<String>>,
 }
 
@@ -44,17 +82,12 @@ impl Intent {
                 "The network's rules that are kept cannot be read, so nothing passes until they \
                  are put right. {first}"
             ));
-            // Somebody wanted a limit: none at all would be the worst way to read it.
-            Rules {
-                text: kept.policy,
-                policy: Policy { default: Verdict::Deny, ..Policy::default() },
-            }
+            Rules::unreadable(kept.policy)
         });
+        let visit = settings.address().net;
         Self {
             settings,
-            visit: RwSignal::new(settings.address().net),
-            credentials: RwSignal::new(None),
-            rules: RwSignal::new(rules),
+            decision: RwSignal::new(Decision { visit, credentials: None, rules }),
             complaints: StoredValue::new(complaints),
         }
     }
@@ -68,11 +101,8 @@ impl Intent {
     /// The relay that the machine is to use, tracked.
     #[must_use]
     pub(crate) fn relay(self) -> Option<Relay> {
-        match self.visit.get() {
-            Some(Wanted::Off) => None,
-            Some(Wanted::Relay(relay)) => Some(relay),
-            None => self.kept(),
-        }
+        let kept = self.kept();
+        self.decision.with(|decision| decision.relay(kept))
     }
 
     /// The relay of the settings, whether it is used or not, tracked.
@@ -85,43 +115,40 @@ impl Intent {
     /// Whether something else than the settings decides which relay is used, tracked.
     #[must_use]
     pub(crate) fn is_for_this_visit(self) -> bool {
-        self.visit.with(Option::is_some)
+        self.decision.with(|decision| decision.visit.is_some())
     }
 
     /// Whether the relay that is used is told a name or a password, tracked.
     #[must_use]
     pub(crate) fn has_credentials(self) -> bool {
         let relay = self.relay();
-        self.credentials
-            .with(|kept| kept.as_ref().is_some_and(|(whose, _)| Some(whose) == relay.as_ref()))
+        self.decision.with(|decision| decision.credentials(relay.as_ref()).is_some())
     }
 
     /// All of it, for the machine.
     #[must_use]
     pub(crate) fn settings(self) -> NetworkSettings {
-        let relay = untrack(|| self.relay());
-        let credentials = self.credentials.get_untracked();
-        let credentials =
-            credentials.filter(|(whose, _)| Some(whose) == relay.as_ref()).map(|(_, told)| told);
-        NetworkSettings {
-            relay: relay.map(|relay| relay.as_str().to_string()),
-            credentials,
-            policy: self.rules.with_untracked(|rules| rules.policy.clone()),
-        }
+        let kept = untrack(|| self.kept());
+        self.decision.with_untracked(|decision| decision.settings(kept))
     }
 
     /// Decides for this visit. Credentials stay if none are given and the relay is the same.
     pub(crate) fn visit(self, wanted: Wanted, credentials: Option<Credentials>) {
-        self.trust(&wanted, credentials);
-        self.visit.set(Some(wanted));
+        self.decision.update(|decision| {
+            if let Wanted::Relay(relay) = &wanted {
+                decision.trust(relay, credentials);
+            }
+            decision.visit = Some(wanted);
+        });
     }
 
     /// Decides for now and for later visits.
-    pub(crate) fn keep(self, relay: Relay, credentials: Option<Credentials>) {
-        let text = relay.as_str().to_string();
-        self.trust(&Wanted::Relay(relay), credentials);
-        self.settings.update(|kept| kept.relay = text);
-        self.visit.set(None);
+    pub(crate) fn keep(self, relay: &Relay, credentials: Option<Credentials>) {
+        self.settings.update(|kept| kept.relay = relay.as_str().to_string());
+        self.decision.update(|decision| {
+            decision.trust(relay, credentials);
+            decision.visit = None;
+        });
     }
 
     /// Changes what is kept, without a word about this visit.
@@ -139,19 +166,13 @@ impl Intent {
 
     /// Forgets name and password.
     pub(crate) fn forget_credentials(self) {
-        self.credentials.set(None);
+        self.decision.update(|decision| decision.credentials = None);
     }
 
     /// The rules in force as text, tracked.
     #[must_use]
     pub(crate) fn policy(self) -> String {
-        self.rules.with(|rules| rules.text.clone())
-    }
-
-    /// The rules in force as text, for callers that are no views.
-    #[must_use]
-    pub(crate) fn policy_now(self) -> String {
-        untrack(|| self.policy())
+        self.decision.with(|decision| decision.rules.text.clone())
     }
 
     /// Puts rules in force; `keep`: for later visits, too.
@@ -160,17 +181,11 @@ impl Intent {
     /// What is wrong with the text; then the rules from before hold.
     pub(crate) fn set_policy(self, text: &str, keep: bool) -> Result<(), Vec<Mistake>> {
         let rules = Rules::read(text)?;
-        self.rules.set(rules);
+        self.decision.update(|decision| decision.rules = rules);
         if keep {
             self.settings.update(|kept| kept.policy = text.to_string());
         }
         Ok(())
-    }
-
-    fn trust(self, wanted: &Wanted, credentials: Option<Credentials>) {
-        if let (Wanted::Relay(relay), Some(credentials)) = (wanted, credentials) {
-            self.credentials.set(Some((relay.clone(), credentials)));
-        }
     }
 }
 
@@ -178,6 +193,11 @@ impl Rules {
     fn read(text: &str) -> Result<Self, Vec<Mistake>> {
         let policy = policy::read(text, ascii)?;
         Ok(Self { text: text.to_string(), policy })
+    }
+
+    /// Somebody wanted a limit: none at all would be the worst way to read it.
+    fn unreadable(text: String) -> Self {
+        Self { text, policy: Policy { default: Verdict::Deny, ..Policy::default() } }
     }
 }
 
@@ -191,4 +211,53 @@ pub(crate) fn is_secure() -> bool {
 fn ascii(name: &str) -> Option<String> {
     let url = web_sys::Url::new(&format!("http://{name}/")).ok()?;
     Some(url.hostname()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relay(text: &str) -> Relay {
+        Relay::parse(text, false).expect("an address")
+    }
+
+    fn secret() -> Credentials {
+        Credentials { user: "me".into(), password: "secret".into() }
+    }
+
+    fn decision(visit: Option<Wanted>) -> Decision {
+        let rules = Rules { text: String::new(), policy: Policy::default() };
+        Decision { visit, credentials: None, rules }
+    }
+
+    #[test]
+    fn this_visit_wins_over_what_is_kept() {
+        let kept = || Some(relay("ws://kept/"));
+        assert_eq!(decision(None).relay(kept()), kept());
+        assert_eq!(decision(None).relay(None), None);
+        assert_eq!(decision(Some(Wanted::Off)).relay(kept()), None);
+        let other = decision(Some(Wanted::Relay(relay("ws://other/"))));
+        assert_eq!(other.settings(kept()).relay.as_deref(), Some("ws://other/"));
+    }
+
+    #[test]
+    fn only_the_relay_that_they_were_given_for_is_told_name_and_password() {
+        let (one, two) = (relay("ws://one/"), relay("ws://two/"));
+        let mut decision = decision(None);
+        decision.trust(&one, Some(secret()));
+        assert_eq!(decision.settings(Some(one.clone())).credentials, Some(secret()));
+        assert_eq!(decision.settings(Some(two.clone())).credentials, None);
+        assert_eq!(decision.settings(None).credentials, None);
+        decision.trust(&one, None);
+        assert_eq!(decision.credentials(Some(&one)), Some(&secret()), "they stay");
+        decision.trust(&two, Some(secret()));
+        assert_eq!(decision.credentials(Some(&one)), None);
+    }
+
+    #[test]
+    fn rules_that_cannot_be_read_let_nothing_pass() {
+        let rules = Rules::unreadable("allow ???".into());
+        assert_eq!(rules.policy, Policy { rules: Vec::new(), default: Verdict::Deny });
+        assert_eq!(rules.text, "allow ???");
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn NetworkLight() -> impl IntoView {
             on:click=move |_| network.open.update(|open| *open = !*open)
         >
             <span class="network-lamp" aria-hidden="true"></span>
-            <span class="network-light-name">"Network "</span>
+            <span class="network-light-name">"Network: "</span>
             <span>{move || word.get()}</span>
         </button>
     }

@@ -121,6 +121,15 @@ pub(crate) fn only<'a>(hosts: impl Iterator<Item = &'a str>) -> Policy {
     Policy { rules, default: Verdict::Deny }
 }
 
+/// Where a line is in a text, in the units of the browser's strings (UTF-16).
+#[must_use]
+pub(crate) fn span(text: &str, line: usize) -> (u32, u32) {
+    let length = |line: &str| line.encode_utf16().count() as u32;
+    let mut lines = text.split('\n');
+    let start = lines.by_ref().take(line.saturating_sub(1)).map(|line| length(line) + 1).sum();
+    (start, start + lines.next().map_or(0, length))
+}
+
 fn take(policy: &mut Policy, rule: Rule) -> Result<(), String> {
     if policy.rules.len() == MAX_RULES {
         return Err(format!(
@@ -348,6 +357,12 @@ mod tests {
         assert!(parse(&"#".repeat(TEXT_LIMIT + 1)).is_err());
         assert!(parse(&format!("allow {}", "a.".repeat(127) + "b")).is_err());
         assert!(parse(&format!("allow {}", "a".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn a_line_is_found_as_the_browser_counts() {
+        let text = "# 🐧\nallow b\n";
+        assert_eq!([1, 2, 3].map(|line| span(text, line)), [(0, 4), (5, 12), (13, 13)]);
     }
 
     #[test]

@@ -30,11 +30,13 @@ pub(super) fn Rules() -> impl IntoView {
                 network.session.store().announce("The rules are in force.");
             }
             Err(wrong) => {
-                mistakes.set(wrong);
-                if let Some(field) = field.get_untracked() {
-                    // Fails only for what cannot have the focus.
+                if let (Some(field), Some(first)) = (field.get_untracked(), wrong.first()) {
+                    let (start, end) = policy::span(&field.value(), first.line);
+                    // Both fail only for what cannot have the focus.
                     let _ = field.focus();
+                    let _ = field.set_selection_range(start, end);
                 }
+                mistakes.set(wrong);
             }
         }
     };

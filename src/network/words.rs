@@ -37,7 +37,7 @@ pub(crate) fn transport_name(transport: Transport) -> &'static str {
     }
 }
 
-/// What stands beside the light, after "Network".
+/// What stands beside the light, after "Network:".
 #[must_use]
 pub(crate) fn light(state: &State, now_ms: f64) -> String {
     match &state.report.relay {
@@ -46,7 +46,7 @@ pub(crate) fn light(state: &State, now_ms: f64) -> String {
         RelayState::Up { .. } => "up".into(),
         RelayState::BackingOff { .. } => match seconds(state, now_ms) {
             0 => "trying again".into(),
-            seconds => format!("again in {seconds} s"),
+            seconds => format!("retry in {seconds} s"),
         },
         RelayState::Refused { .. } => "refused".into(),
         RelayState::AuthenticationNeeded { .. } => "sign in".into(),
@@ -169,7 +169,7 @@ mod tests {
     fn the_light_counts_down() {
         let state = state(backing_off(2_500));
         let words = [0.0, 1_000.0, 2_499.0, 2_500.0, 9_000.0].map(|now| light(&state, now));
-        let told = ["again in 3 s", "again in 2 s", "again in 1 s", "trying again", "trying again"];
+        let told = ["retry in 3 s", "retry in 2 s", "retry in 1 s", "trying again", "trying again"];
         assert_eq!(words, told);
     }
 
