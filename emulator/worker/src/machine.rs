@@ -136,17 +136,13 @@ impl Machine {
             Command::Crash => panic!("the page asked for a crash"),
             // Without meaning in this state.
             Command::Pause | Command::Resume | Command::Retry => {}
-            // No engine has a network yet.
-            Command::Network(_) | Command::Capture { .. } => {}
             // The host's.
             Command::Boot(_)
             | Command::Save { .. }
             | Command::Screen { .. }
             | Command::Release
             | Command::Library { .. }
-            | Command::Import { .. }
-            | Command::Network(_)
-            | Command::Capture { .. } => {}
+            | Command::Import { .. } => {}
         }
     }
 

@@ -49,8 +49,13 @@ enum Link {
 /// What the socket's owner is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// Open a socket; with the second version of WISP as its subprotocol, or without one.
-    Connect { address: String, v2: bool },
+    /// Open a socket.
+    Connect {
+        /// Its address.
+        address: String,
+        /// With the second version of WISP as its subprotocol, or without one.
+        v2: bool,
+    },
     /// Have none.
     Close,
 }
@@ -254,10 +259,16 @@ impl Network {
     }
 
     fn full_report(&self, now: Instant) -> NetworkReport {
+        let of = self.gateway.report(now);
         NetworkReport {
             relay: self.relay_state(now),
             address: self.settings.relay.clone(),
-            ..self.gateway.report(now)
+            lease: of.lease,
+            flows: of.flows,
+            blocked: of.blocked,
+            sent: of.sent,
+            received: of.received,
+            captured: of.captured,
         }
     }
 

@@ -112,7 +112,12 @@ pub(super) struct Flow {
 
 impl Flow {
     /// Takes a SYN, and holds the answer; `None` if it is damaged.
-    pub(super) fn listen(base: &mut Base, tuple: Tuple, quote: &Quote, packet: &[u8]) -> Option<Self> {
+    pub(super) fn listen(
+        base: &mut Base,
+        tuple: Tuple,
+        quote: &Quote,
+        packet: &[u8],
+    ) -> Option<Self> {
         let buffer = || SocketBuffer::new(vec![0; BUFFER]);
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
@@ -428,8 +433,10 @@ impl Flow {
     /// Whether the guest has said FIN, and all before it was read.
     fn guest_is_done(&self) -> bool {
         let socket = self.socket();
-        let after_fin =
-            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
+        let after_fin = matches!(
+            socket.state(),
+            State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+        );
         after_fin && !socket.can_recv()
     }
 
