@@ -59,6 +59,7 @@ impl End {
             (Self::Client(client), "!send") => format!("{}", client.send(1, &[b'x'; 20])),
             (Self::Server(server), "!admit") => said(|| server.admit()),
             (Self::Server(server), "!opened") => said(|| server.opened(1)),
+            (Self::Server(server), "!consumed") => said(|| server.consumed(1, 4)),
             (Self::Server(server), "!close") => said(|| server.close(1, wisp::Reason::DataTimeout)),
             (Self::Server(server), "!shutdown") => format!("{}", server.shutdown(1)),
             (_, "!look") => String::new(),
