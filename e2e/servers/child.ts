@@ -1,6 +1,7 @@
 // A server in a process of its own that says where it listens: one line
 // `listening on ws://127.0.0.1:PORT/` on its standard output.
 import { spawn, type ChildProcess } from "node:child_process";
+import fs from "node:fs";
 
 /** What a server says is kept for the message of a failed test, not for ever. */
 const KEPT = 16 * 1024;
@@ -36,8 +37,10 @@ export class Child {
         if (found) resolve(found[1]!);
       });
     });
-    const late = new Promise<undefined>((resolve) => setTimeout(resolve, START_LIMIT).unref());
+    let timer;
+    const late = new Promise<undefined>((resolve) => (timer = setTimeout(resolve, START_LIMIT)));
     const found = await Promise.race([url, exited.then(() => undefined), late]);
+    clearTimeout(timer);
     if (found) return new Child(child, exited, () => text, found);
     child.kill("SIGKILL");
     throw new Error(`${program} ${args.join(" ")} does not listen: ${text}`);
@@ -45,10 +48,6 @@ export class Child {
 
   get port(): number {
     return Number(new URL(this.url).port);
-  }
-
-  get pid(): number {
-    return this.child.pid!;
   }
 
   /** The last words on both of its outputs. */
@@ -78,9 +77,8 @@ export class Child {
   }
 
   /** Resident memory in bytes. */
-  async memory(): Promise<number> {
-    const { readFile } = await import("node:fs/promises");
-    const status = await readFile(`/proc/${this.pid}/status`, "utf8");
+  memory(): number {
+    const status = fs.readFileSync(`/proc/${this.child.pid}/status`, "utf8");
     return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1024;
   }
 }

@@ -5,7 +5,7 @@ import { Child } from "./child.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 
-function program(): string {
+export function program(): string {
   if (process.env.VIVARIUM_RELAY) return process.env.VIVARIUM_RELAY;
   const built = ["release", "debug"]
     .map((profile) => path.join(root, "target", profile, "relay"))
