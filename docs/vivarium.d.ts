@@ -155,6 +155,80 @@ interface VivariumSnapshots {
   usage(): Promise<VivariumUsage>;
 }
 
+/** How it stands with the relay; reasons and greetings are text of strangers. */
+type VivariumRelay =
+  | { type: "off" }
+  | { type: "connecting" }
+  | { type: "up"; version: number; udp: boolean; greeting: string | null }
+  /** `retryMs` until the next try, as of the report. */
+  | { type: "backingOff"; retryMs: number; reason: string }
+  | { type: "refused"; reason: string }
+  | { type: "authenticationNeeded"; reason: string };
+
+/** One connection of the guest, or one pair of ports that exchange datagrams. */
+interface VivariumFlow {
+  id: number;
+  transport: "tcp" | "udp";
+  /** Name that the guest asked for, or the address if it asked for none. */
+  host: string;
+  port: number;
+  state: "opening" | "open" | "closing" | "closed";
+  /** Payload bytes from the guest. */
+  sent: number;
+  /** Payload bytes to the guest. */
+  received: number;
+  /** As of the report. */
+  ageMs: number;
+  /** How it ended. */
+  why: string | null;
+}
+
+/** A destination that was not reached because a rule says so. */
+interface VivariumBlocked {
+  host: string;
+  port: number;
+  transport: "tcp" | "udp";
+  why: string;
+  /** How often. */
+  count: number;
+}
+
+interface VivariumNetworkStatus {
+  relay: VivariumRelay;
+  /** The relay's address. */
+  address: string | null;
+  /** The guest's own address, once it has one. */
+  lease: string | null;
+  /** At most 200, the newest first. */
+  flows: VivariumFlow[];
+  blocked: VivariumBlocked[];
+  /** Payload bytes of all flows ever. */
+  sent: number;
+  received: number;
+  /** Bytes that are recorded; null if nothing is. */
+  captured: number | null;
+}
+
+/** What is decided here holds until the page is loaded anew. */
+interface VivariumNetwork {
+  status(): VivariumNetworkStatus;
+  /** Uses this relay, or none for `"off"`. Throws a {@link VivariumError} `"invalid"`. */
+  connect(url: string, options?: { user?: string; password?: string }): void;
+  disconnect(): void;
+  /** Tries at once, also after a refusal. */
+  reconnect(): void;
+  /** The rules in force. */
+  policy(): string;
+  /** Throws a {@link VivariumError} `"invalid"`; then nothing has changed. */
+  setPolicy(text: string): void;
+  readonly capture: {
+    /** Throws a {@link VivariumError} `"unsupported"`. */
+    start(): void;
+    /** The recorded frames as a pcap file. */
+    stop(): Promise<Uint8Array>;
+  };
+}
+
 interface Vivarium {
   readonly engine: VivariumEngine;
   readonly state: VivariumState;
@@ -168,10 +242,12 @@ interface Vivarium {
   stats(): VivariumStats;
   readonly console: VivariumConsole;
   readonly snapshots: VivariumSnapshots;
+  readonly network: VivariumNetwork;
   /** Calls back from now on; call what it returns to end that. */
   on(topic: "state", callback: (state: VivariumState) => void): () => void;
   on(topic: "console", callback: (text: string) => void): () => void;
   on(topic: "fault", callback: (fault: VivariumFault) => void): () => void;
+  on(topic: "network", callback: (status: VivariumNetworkStatus) => void): () => void;
   /** Version of the app. */
   readonly version: string;
   /** Version of the vocabulary between the page and its workers. */

@@ -4,6 +4,7 @@
 //! It stands before the terminal does, hears the session directly and not through signals,
 //! and never asks a person: who programs a reset means it.
 
+mod network;
 mod snapshots;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use web_sys::{TextDecodeOptions, TextDecoder};
 use crate::VERSION;
 use crate::engines;
 use crate::library::Library;
+use crate::network::Network;
 use crate::session::{Choice, Generation, Happening, Session};
 use crate::settings::address::{flavour, is_machine};
 
@@ -70,16 +72,17 @@ pub(crate) fn fault_code(kind: FaultKind) -> &'static str {
 }
 
 /// Puts the object on the window, for the page's life.
-pub(crate) fn install(session: Session, library: Library) {
-    let face = Rc::new(Face::new(session));
+pub(crate) fn install(session: Session, library: Library, network: Network) {
+    let face = Rc::new(Face::new(session, network));
     let hearer = Rc::clone(&face);
     session.observe(move |happening| hearer.hear(happening));
     // Fails only on a window that forbids new properties; then there is no such object.
-    let _ = Reflect::set(&window(), &"vivarium".into(), &object(session, library, &face));
+    let _ = Reflect::set(&window(), &"vivarium".into(), &object(session, library, network, &face));
 }
 
 struct Face {
     session: Session,
+    network: Network,
     /// Boots that have not come to their prompt.
     waiters: RefCell<Vec<Waiter>>,
     listeners: RefCell<Vec<Listener>>,
@@ -104,12 +107,14 @@ enum Topic {
     State,
     Console,
     Fault,
+    Network,
 }
 
 impl Face {
-    fn new(session: Session) -> Self {
+    fn new(session: Session, network: Network) -> Self {
         Self {
             session,
+            network,
             waiters: RefCell::default(),
             listeners: RefCell::default(),
             next: Cell::new(0),
@@ -123,6 +128,7 @@ impl Face {
                 // What is left of a character belongs to the old machine.
                 self.decoder.replace(decoder());
                 self.reject(&error(SUPERSEDED, "Another boot took this machine's place."));
+                self.call(Topic::Network, || network::status(self.network));
             }
             Happening::State(state) => {
                 match state {
@@ -133,12 +139,16 @@ impl Face {
                     _ => {}
                 }
                 self.call(Topic::State, || state_name(*state).into());
+                if !self.session.state().is_live() {
+                    self.call(Topic::Network, || network::status(self.network));
+                }
             }
             Happening::Console(bytes) => self.console(bytes),
             Happening::Held => {
                 self.reject(&error(BUSY, "Another tab runs this machine."));
             }
-            Happening::Saved => {}
+            Happening::Network(_) => self.call(Topic::Network, || network::status(self.network)),
+            Happening::Saved | Happening::Pcap(_) => {}
             Happening::Fault(fault) => {
                 self.reject(&fault_error(fault));
                 self.call(Topic::Fault, || fault_object(fault));
@@ -174,7 +184,11 @@ impl Face {
             "state" => Topic::State,
             "console" => Topic::Console,
             "fault" => Topic::Fault,
-            _ => return Err(error(INVALID, "Topics are \"state\", \"console\" and \"fault\".")),
+            "network" => Topic::Network,
+            _ => {
+                let topics = "Topics are \"state\", \"console\", \"fault\" and \"network\".";
+                return Err(error(INVALID, topics));
+            }
         };
         let id = self.next.get();
         self.next.set(id.wrapping_add(1));
@@ -212,7 +226,7 @@ impl Face {
     }
 }
 
-fn object(session: Session, library: Library, face: &Rc<Face>) -> Object {
+fn object(session: Session, library: Library, network: Network, face: &Rc<Face>) -> Object {
     let boot = {
         let face = Rc::clone(face);
         move |options: JsValue| match choice(&options) {
@@ -239,6 +253,7 @@ fn object(session: Session, library: Library, face: &Rc<Face>) -> Object {
     put(&object, "stats", &Closure::<dyn Fn() -> JsValue>::new(stats).into_js_value());
     put(&object, "console", &console_object(session));
     put(&object, "snapshots", &snapshots::object(session, library, face));
+    put(&object, "network", &network::object(network));
     type On = dyn Fn(String, Function) -> Result<JsValue, JsValue>;
     put(&object, "on", &Closure::<On>::new(on).into_js_value());
     put(&object, "version", &VERSION.into());
@@ -345,6 +360,11 @@ fn fault_object(fault: &Fault) -> JsValue {
 
 fn fault_error(fault: &Fault) -> JsValue {
     error(fault_code(fault.kind), &format!("{} {}", fault.summary, fault.advice))
+}
+
+/// A number of programs, not a `bigint`: exact up to 2⁵³.
+fn number(value: u64) -> JsValue {
+    JsValue::from_f64(value as f64)
 }
 
 fn error(code: &str, message: &str) -> JsValue {

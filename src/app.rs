@@ -11,6 +11,9 @@ use web_sys::HtmlElement;
 use crate::about::About;
 use crate::engines::{self, EngineSwitcher};
 use crate::library::Library;
+use crate::network::Network;
+use crate::network::intent::Intent;
+use crate::network::panel::NetworkPanel;
 use crate::session::{self, Choice, Happening, Session, use_session};
 use crate::settings::preferences::Theme;
 use crate::settings::{Settings, SettingsPage, use_settings};
@@ -26,21 +29,25 @@ use crate::ui::notice::{Notice, Notices};
 #[component]
 pub(crate) fn App() -> impl IntoView {
     let settings = Settings::load();
-    let session = Session::new(settings);
+    let intent = Intent::new(settings);
+    let session = Session::new(settings, intent);
     let library = Library::new();
+    // Before the programmatic face, which tells what this one has understood.
+    let network = Network::new(session, intent);
     provide_context(settings);
     provide_context(session);
     provide_context(library);
+    provide_context(network);
     provide_context(Desk::new(session, library));
     provide_context(Dialogs::new());
     provide_context(terminal::Handle::new());
-    crate::api::install(session, library);
+    crate::api::install(session, library, network);
     follow_theme();
     follow_viewport();
     guard_memory(session);
     session.keep_saving();
     keep_library(session, library);
-    for complaint in settings.complaints() {
+    for complaint in settings.complaints().into_iter().chain(intent.complaints()) {
         session.store().notify(Notice::new(complaint));
     }
     if settings.autoboot() {
@@ -84,6 +91,7 @@ fn Frame() -> impl IntoView {
                     <Route path=path!("/about") view=About />
                 </FlatRoutes>
             </main>
+            <NetworkPanel />
             <Status />
             <Announcer />
             <Asked />

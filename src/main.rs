@@ -5,9 +5,11 @@
 mod about;
 mod api;
 mod app;
+mod download;
 mod engines;
 mod library;
 mod link;
+mod network;
 mod session;
 mod settings;
 mod snapshots;

@@ -16,8 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use emulator_protocol::{
-    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, NetworkSettings,
-    Start, TerminalSize,
+    BootRequest, Command, Event, Fault, FaultKind, Flavour, Halt, MachineState, NetworkReport,
+    NetworkSettings, Start, TerminalSize,
 };
 use js_sys::JsString;
 use leptos::prelude::*;
@@ -25,6 +25,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use crate::engines;
 use crate::link::{INPUT_LIMIT, Link, Refused, Report};
+use crate::network::intent::Intent;
 use crate::settings::{self, Settings};
 use crate::ui::notice::Notice;
 use saving::Saves;
@@ -63,6 +64,10 @@ pub(crate) enum Happening<'a> {
     Saved,
     /// The machine was not started, because another tab runs it.
     Held,
+    /// The guest's network has changed.
+    Network(&'a NetworkReport),
+    /// The recorded frames of the guest, as a file.
+    Pcap(&'a [u8]),
 }
 
 /// What a boot may choose; the rest comes from the address and the settings.
@@ -89,6 +94,7 @@ pub(crate) struct Choice {
 pub(crate) struct Session {
     store: Store,
     settings: Settings,
+    intent: Intent,
     core: StoredValue<Rc<Core>, LocalStorage>,
 }
 
@@ -137,11 +143,12 @@ impl Core {
 impl Session {
     /// A session without a machine.
     #[must_use]
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, intent: Intent) -> Self {
         let plan = settings.plan();
         Self {
             store: Store::new(State::idle(plan.engine, plan.memory_mib)),
             settings,
+            intent,
             core: StoredValue::new_local(Rc::new(Core::new())),
         }
     }
@@ -257,6 +264,17 @@ impl Session {
         }
     }
 
+    /// Tells the machine what is decided about its network now. One that waits for its relay,
+    /// or was refused, tries again at once.
+    pub(crate) fn decide_network(self) {
+        self.send(Command::Network(self.intent.settings()));
+    }
+
+    /// Records the guest's frames, or ends that; then they come as [`Happening::Pcap`].
+    pub(crate) fn capture(self, on: bool) {
+        self.send(Command::Capture { on });
+    }
+
     /// Makes the worker panic.
     pub(crate) fn crash(self) {
         self.send(Command::Crash);
@@ -352,6 +370,8 @@ impl Session {
 
     fn start(self, request: BootRequest) -> Generation {
         let core = self.core();
+        // What is decided now, also for a machine that was asked for long ago.
+        let request = BootRequest { network: self.intent.settings(), ..request };
         self.release();
         let generation = core.generation.get().wrapping_add(1);
         core.generation.set(generation);
@@ -431,6 +451,8 @@ impl Session {
                 self.store.set_held(true);
                 self.tell(&Happening::Held);
             }
+            Event::Network(report) => self.tell(&Happening::Network(report)),
+            Event::Pcap { bytes } => self.tell(&Happening::Pcap(bytes)),
             Event::Fault(fault) if before.fault.is_none() => {
                 // Memory of a machine that cannot go on is given back at once.
                 if !fault.retry || fault.kind == FaultKind::EngineCrash {

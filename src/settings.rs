@@ -9,16 +9,14 @@ use wasm_bindgen::JsValue;
 use web_sys::{Storage, UrlSearchParams};
 
 use crate::engines;
+use crate::network::card::RelayCard;
+use crate::network::intent::is_secure;
 use crate::session::use_session;
-use crate::ui::notice::Notice;
 use address::Address;
 use preferences::{FONT_SIZES, Preferences, Theme};
 
 /// Where the browser keeps the preferences.
 const STORAGE_KEY: &str = "vivarium.preferences";
-
-/// Longest address of a relay that is kept: the length that every browser and server takes.
-const RELAY_LIMIT: i32 = 2048;
 
 /// What a start uses when nobody says otherwise.
 pub(crate) struct Plan {
@@ -56,7 +54,7 @@ impl Settings {
         let query = window().location().search().unwrap_or_default();
         let query = UrlSearchParams::new_with_str(&query).ok();
         let value = |name: &str| query.as_ref().and_then(|query| query.get(name));
-        let (address, complaints) = address::parse(value);
+        let (address, complaints) = address::parse(value, is_secure());
         Self {
             preferences: RwSignal::new(read().unwrap_or_default().sane()),
             address: StoredValue::new(address),
@@ -150,7 +148,7 @@ pub(crate) fn SettingsPage() -> impl IntoView {
             <p class="lead">"Saved in this browser as you change them."</p>
             <Machine />
             <Looks />
-            <Network />
+            <RelayCard />
         </article>
     }
 }
@@ -329,43 +327,6 @@ fn Looks() -> impl IntoView {
                     </span>
                 </span>
             </label>
-        </section>
-    }
-}
-
-#[component]
-fn Network() -> impl IntoView {
-    let settings = use_settings();
-    let session = use_session();
-    let preferences = settings.preferences();
-    view! {
-        <section class="card" aria-labelledby="settings-network">
-            <h2 id="settings-network">"Network"</h2>
-            <div class="field">
-                <label for="relay">"Relay address"</label>
-                <input
-                    id="relay"
-                    type="url"
-                    inputmode="url"
-                    maxlength=RELAY_LIMIT.to_string()
-                    placeholder="wss://relay.example.org/"
-                    aria-describedby="relay-hint"
-                    prop:value=move || preferences.with(|kept| kept.relay.clone())
-                    on:change:target=move |event| {
-                        let relay = event.target().value().trim().to_string();
-                        if relay.is_empty() || relay.starts_with("wss://") || relay.starts_with("ws://") {
-                            settings.update(|kept| kept.relay = relay);
-                        } else {
-                            session.store().notify(Notice::new(format!(
-                                "“{relay}” was not saved: a relay's address starts with wss:// or ws://."
-                            )));
-                        }
-                    }
-                />
-                <p class="hint" id="relay-hint">
-                    "Machines have no network yet. The address is kept for the version that has one."
-                </p>
-            </div>
         </section>
     }
 }

@@ -8,6 +8,7 @@ use emulator_protocol::MachineState;
 use leptos::prelude::*;
 
 use crate::engines;
+use crate::network::light::NetworkLight;
 use crate::session::use_session;
 use kept::Kept;
 
@@ -40,6 +41,7 @@ pub(crate) fn Status() -> impl IntoView {
             <span class="status-engine">{move || engines::label(engine.get())}</span>
             <span class="status-words">{move || condition.get()}</span>
             <Kept />
+            <NetworkLight />
             <dl class="figures">{move || figures.get().into_iter().map(figure).collect_view()}</dl>
         </footer>
     }

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::Blob;
 
-use super::{Face, INVALID, error, fault_error, put};
+use super::{Face, INVALID, error, fault_error, number, put};
 use crate::engines;
 use crate::library::{Library, file, words};
 use crate::session::Session;
@@ -134,11 +134,6 @@ fn described(snapshot: &Snapshot) -> Object {
     put(&object, "deltaBytes", &number(snapshot.delta_bytes));
     put(&object, "isHead", &snapshot.is_head.into());
     object
-}
-
-/// A number of programs, not a `bigint`: exact up to 2⁵³.
-fn number(value: u64) -> JsValue {
-    JsValue::from_f64(value as f64)
 }
 
 fn absent(value: &JsValue) -> bool {

@@ -2,10 +2,10 @@
 //! names. What is in them is the worker's to read and to check.
 
 use emulator_protocol::{Fault, FaultKind, Party, Snapshot};
-use js_sys::{Array, Date, Uint8Array};
+use js_sys::{Date, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, BlobPropertyBag};
+use web_sys::Blob;
 
 use super::words;
 
@@ -41,11 +41,7 @@ pub(crate) async fn read(blob: &Blob) -> Result<Vec<u8>, Fault> {
 /// # Errors
 /// If the browser has no room for it.
 pub(crate) fn blob(bytes: &[u8]) -> Result<Blob, Fault> {
-    let options = BlobPropertyBag::new();
-    options.set_type(CONTENT);
-    let parts = Array::of1(&Uint8Array::from(bytes));
-    Blob::new_with_u8_array_sequence_and_options(&parts, &options)
-        .map_err(|error| no_memory(&text(&error)))
+    crate::download::blob(bytes, CONTENT).map_err(|error| no_memory(&text(&error)))
 }
 
 /// The name of a snapshot's file: its machine, and when it was saved by this browser's clock.

@@ -3,6 +3,7 @@
 use emulator_protocol::{EngineKind, Flavour};
 
 use crate::engines::{self, MEMORY_MIB};
+use crate::network::relay::{Wanted, Wrong};
 
 /// The parameters of an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +22,16 @@ pub(crate) struct Address {
     pub(crate) machine: Option<String>,
     /// `boot=cold`: start with firmware and kernel, whatever is saved.
     pub(crate) cold: bool,
-    /// `net=…`: how the guest reaches the network. Has nothing to act on before it can.
-    pub(crate) net: Option<String>,
+    /// `net=off`, or the address of a relay.
+    pub(crate) net: Option<Wanted>,
 }
 
-/// Reads an address. What cannot be used is told in words and left out.
-pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<String>) {
+/// Reads an address. What cannot be used is told in words and left out. `secure`: whether the
+/// page came over https.
+pub(crate) fn parse(
+    value: impl Fn(&str) -> Option<String>,
+    secure: bool,
+) -> (Address, Vec<String>) {
     let mut complaints = Vec::new();
     let mut read = Reader { value: &value, complaints: &mut complaints };
     let memory = format!("a whole number from {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
@@ -48,7 +53,7 @@ pub(crate) fn parse(value: impl Fn(&str) -> Option<String>) -> (Address, Vec<Str
             |text| is_machine(text).then(|| text.to_string()),
         ),
         cold: read.one("boot", "cold", |text| (text == "cold").then_some(())).is_some(),
-        net: value("net"),
+        net: read.net(secure),
     };
     (address, complaints)
 }
@@ -86,6 +91,18 @@ impl<V: Fn(&str) -> Option<String>> Reader<'_, V> {
         }
         value
     }
+
+    /// What is wrong is not repeated: it may hold a password.
+    fn net(&mut self, secure: bool) -> Option<Wanted> {
+        let wanted = Wanted::parse(&(self.value)("net")?, secure);
+        let complain = |wrong: Wrong| {
+            self.complaints.push(format!(
+                "What the address says after net= cannot be used. {} The usual is used.",
+                wrong.words()
+            ));
+        };
+        wanted.map_err(complain).ok()
+    }
 }
 
 #[cfg(test)]
@@ -93,9 +110,8 @@ mod tests {
     use super::*;
 
     fn address(pairs: &[(&str, &str)]) -> (Address, Vec<String>) {
-        parse(|name| {
-            pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_string())
-        })
+        let value = |name: &str| pairs.iter().find(|(known, _)| *known == name);
+        parse(|name| value(name).map(|(_, value)| (*value).to_string()), true)
     }
 
     #[test]
@@ -124,7 +140,7 @@ mod tests {
             cmdline: Some("quiet root=/dev/nonsense".into()),
             machine: Some("v86-full-256-2".into()),
             cold: true,
-            net: Some("off".into()),
+            net: Some(Wanted::Off),
         };
         assert_eq!(read, expected);
     }
@@ -146,5 +162,24 @@ mod tests {
             assert!(complaint.contains(&format!("{name}={value}")), "{complaint}");
             assert!(complaint.contains(allowed), "{complaint}");
         }
+    }
+
+    #[test]
+    fn a_bad_relay_is_explained_and_not_repeated() {
+        for (value, part) in [
+            ("wss://me:secret@relay.example/", "does not belong"),
+            ("ws://relay.example/", "https"),
+            ("", "wss://"),
+        ] {
+            let (read, complaints) = address(&[("net", value)]);
+            assert_eq!(read, Address::default());
+            let [complaint] = &complaints[..] else { panic!("one complaint about {value}") };
+            assert!(complaint.contains(part) && !complaint.contains("secret"), "{complaint}");
+        }
+        let (read, complaints) = address(&[("net", "wisps://relay.example")]);
+        assert!(
+            matches!(read.net, Some(Wanted::Relay(relay)) if relay.as_str() == "wss://relay.example/")
+        );
+        assert!(complaints.is_empty());
     }
 }

@@ -66,8 +66,10 @@ pub(crate) struct Preferences {
     pub(crate) screen_reader: bool,
     /// Whether machines are saved without being asked.
     pub(crate) autosave: bool,
-    /// Address of the network relay; kept for the time when there is a network.
+    /// Address of the network relay; empty for none.
     pub(crate) relay: String,
+    /// Whom the guest may talk to, as text (`crate::network::policy`).
+    pub(crate) policy: String,
 }
 
 impl Default for Preferences {
@@ -80,6 +82,7 @@ impl Default for Preferences {
             screen_reader: false,
             autosave: true,
             relay: String::new(),
+            policy: String::new(),
         }
     }
 }

@@ -9,8 +9,9 @@ use js_sys::Date;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::{FocusOptions, HtmlAnchorElement, HtmlElement};
+use web_sys::{FocusOptions, HtmlElement};
 
+use crate::download::download;
 use crate::engines;
 use crate::library::{Library, file, words};
 use crate::session::{Session, base};
@@ -20,10 +21,6 @@ use crate::ui::prompt::Prompt;
 /// Work that takes longer than this is shown to be under way. What is done before needs no
 /// sign, and one that only flashes is worse than none.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
-
-/// How long an exported file is kept for the browser's download to begin: a person may be
-/// asked for a folder first.
-const DOWNLOAD_KEPT: Duration = Duration::from_secs(120);
 
 /// State and actions of the page. Copy: components take it by value.
 #[derive(Clone, Copy)]
@@ -291,23 +288,6 @@ pub(super) fn now() -> u64 {
 fn address(machine: &str, engine: &str) -> String {
     let quoted = |text| String::from(js_sys::encode_uri_component(text));
     format!("{}?machine={}&engine={}", base(), quoted(machine), quoted(engine))
-}
-
-/// Lets the browser put a file where a person keeps files.
-fn download(blob: &web_sys::Blob, name: &str) {
-    // Both fail only outside of a page.
-    let Ok(url) = web_sys::Url::create_object_url_with_blob(blob) else { return };
-    let Ok(link) = document().create_element("a") else { return };
-    let link: HtmlAnchorElement = link.unchecked_into();
-    link.set_href(&url);
-    link.set_download(name);
-    link.click();
-    set_timeout(
-        move || {
-            let _ = web_sys::Url::revoke_object_url(&url);
-        },
-        DOWNLOAD_KEPT,
-    );
 }
 
 /// A button that was disabled while it worked has lost the keyboard's focus; one that is
