@@ -9,7 +9,7 @@
 import crypto from "node:crypto";
 import { client } from "@mercuryworkshop/wisp-js/client";
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 30_000;
 
 console.warn = () => {};
 const task = JSON.parse(process.argv[2]);

@@ -8,21 +8,11 @@ export const ENGINES = ["v86"];
 /** What a fresh lease may take, or a way back after a relay's return: seconds of the back-off. */
 const LINK_TIMEOUT = 45_000;
 
-export type Flow = { host: string; port: number; state: string; sent: number; received: number; why: string | null };
-export type Report = {
-  relay: { type: string; version?: number; reason?: string; greeting?: string | null };
-  lease: string | null;
-  flows: Flow[];
-  blocked: { host: string; port: number; why: string; count: number }[];
-  sent: number;
-  received: number;
-};
-
 /** How a run of curl ended. */
 export type Curl = { status: number; exit: number; seconds: number; text: string };
 
 export class Guest extends Machine {
-  /** Boots the full image with its network at `net`, and waits for what `ready` says. */
+  /** Boots the full image with its network at `net`, and waits for its address. */
   static async boot(page: Page, engine: string, net: string, options: { start?: "head" | "cold"; link?: string } = {}): Promise<Guest> {
     // What is saved, and when, is the test's to say.
     await page.addInitScript(() => localStorage.setItem("vivarium.preferences", '{"autosave":false}'));
@@ -33,8 +23,8 @@ export class Guest extends Machine {
     return guest;
   }
 
-  report(): Promise<Report> {
-    return this.page.evaluate(() => (window.vivarium as never as { network: { status(): Report } }).network.status());
+  report(): Promise<VivariumNetworkStatus> {
+    return this.page.evaluate(() => window.vivarium.network.status());
   }
 
   /** Waits until the relay's state is of this kind. */
@@ -43,23 +33,14 @@ export class Guest extends Machine {
   }
 
   /** Waits for a flow to this host that has carried `received` bytes, and answers with it. */
-  async flow(host: string, received: number): Promise<Flow> {
+  async flow(host: string, received: number): Promise<VivariumFlow> {
     const find = async () => (await this.report()).flows.find((flow) => flow.host === host && flow.state === "open" && flow.received >= received);
     await expect.poll(find, { timeout: 30_000 }).toBeTruthy();
     return (await find())!;
   }
 
-  /** Calls something of `window.vivarium.network`, such as `capture.start`. */
-  network<T>(method: string, ...args: unknown[]): Promise<T> {
-    return this.page.evaluate(
-      ([method, args]) => {
-        const keys = (method as string).split(".");
-        const last = keys.pop()!;
-        const object = keys.reduce((object: any, key) => object[key], (window.vivarium as any).network);
-        return object[last](...(args as unknown[]));
-      },
-      [method, args] as const,
-    );
+  async policy(text: string): Promise<void> {
+    await this.page.evaluate((text) => window.vivarium.network.setPolicy(text), text);
   }
 
   /** Runs curl; what it prints on both outputs is `text`. */

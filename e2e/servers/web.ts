@@ -7,6 +7,7 @@
 //   GET  /slow              a byte a second, and no end
 //   GET  /together/3?of=32  answered only when all 32 are asked for at once
 //   POST /echo              the body comes back while it is still arriving
+//   POST /sink              the body is counted
 //   else                    files of the folder that the server was given
 import crypto from "node:crypto";
 import fs from "node:fs";
@@ -54,6 +55,10 @@ export class Web {
     "POST /echo": (request, response) => {
       response.setHeader("Content-Type", "application/octet-stream");
       request.pipe(response);
+    },
+    "POST /sink": (request, response) => {
+      let length = 0;
+      request.on("data", (piece: Buffer) => (length += piece.length)).on("end", () => response.end(`counted ${length}\n`));
     },
   };
 

@@ -117,11 +117,13 @@ for (const engine of ENGINES) {
         const refused = await guest.curl(world.web.at(WEB, "status"));
         expect(refused.exit).toBeGreaterThan(0);
         expect(refused.seconds).toBeLessThan(2);
-        await guest.network("connect", relay.url, { password: "wrong" });
+        const connect = (password: string) =>
+          page.evaluate(([url, password]) => window.vivarium.network.connect(url!, { password }), [relay.url, password]);
+        await connect("wrong");
         await guest.link("authenticationNeeded");
         const make = ["token", "--key-file", key, "--client", "test", "--expires", "1h"];
         const password = execFileSync(program(), make, { encoding: "utf8" }).trim();
-        await guest.network("connect", relay.url, { password });
+        await connect(password);
         await guest.link("up");
         expect(await guest.curl(world.web.at(WEB, "status"))).toMatchObject({ status: 200, exit: 0 });
         // What was said in secret is said to nobody else.
