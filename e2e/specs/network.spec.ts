@@ -58,7 +58,7 @@ for (const engine of ENGINES) {
       const guest = await Guest.boot(page, engine, relay.url);
       // The server answers none before it is asked for all.
       const url = world.web.at(WEB, "together/[1-32]?of=32");
-      expect(await guest.curl(`-Z --parallel-max 32 '${url}' -o '/tmp/piece#1'`, 120_000)).toMatchObject({ exit: 0 });
+      expect(await guest.curl(`-Z --parallel-immediate --parallel-max 32 '${url}' -o '/tmp/piece#1'`, 120_000)).toMatchObject({ exit: 0 });
       const all = Buffer.concat(Array.from({ length: 32 }, (_, index) => body(PIECE, index + 1)));
       expect(await guest.run("cat /tmp/piece{1..32} | sha256sum", 60_000)).toContain(sha256(all));
     });
