@@ -69,6 +69,14 @@ impl Denied {
             Self::Address(_) => "address",
         }
     }
+
+    /// What kind of address it was, if it came to that.
+    pub fn class(self) -> Option<Class> {
+        match self {
+            Self::Address(class) => Some(class),
+            _ => None,
+        }
+    }
 }
 
 impl Policy {
@@ -140,9 +148,10 @@ impl Policy {
     fn reaches_us(&self, address: IpAddr, port: u16) -> bool {
         let unspecified = address.is_unspecified();
         let loopback = address::classify(address) == Class::Loopback;
-        self.own.iter().filter(|listener| listener.port() == port).any(|listener| {
-            unspecified || (loopback && listener.ip().is_unspecified())
-        })
+        self.own
+            .iter()
+            .filter(|listener| listener.port() == port)
+            .any(|listener| unspecified || (loopback && listener.ip().is_unspecified()))
     }
 }
 

@@ -152,10 +152,20 @@ fn classify_v6(address: Ipv6Addr) -> Class {
     match inside(address) {
         // The inner class says more about what somebody tried to reach.
         Some(Inside { v4, .. }) if classify_v4(v4) != Class::Public => {
-            if named(outer) { outer } else { classify_v4(v4) }
+            if named(outer) {
+                outer
+            } else {
+                classify_v4(v4)
+            }
         }
         Some(Inside { reaches_public: true, .. }) => Class::Public,
-        Some(_) => if named(outer) { outer } else { Class::Transition },
+        Some(_) => {
+            if named(outer) {
+                outer
+            } else {
+                Class::Transition
+            }
+        }
         None => outer,
     }
 }

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "10", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/", "a/8", "127.1/8"]
+        for text in
+            ["", "10", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/", "a/8", "127.1/8"]
         {
             assert_eq!(text.parse::<Cidr>(), Err(Malformed), "{text}");
         }

@@ -15,8 +15,17 @@ const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
 /// Names that mean something on the relay's own network, or on this machine.
-const LOCAL: &[&str] =
-    &["localhost", "local", "localdomain", "internal", "intranet", "lan", "home", "corp", "private"];
+const LOCAL: &[&str] = &[
+    "localhost",
+    "local",
+    "localdomain",
+    "internal",
+    "intranet",
+    "lan",
+    "home",
+    "corp",
+    "private",
+];
 
 /// A host in its one spelling.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,12 +151,51 @@ mod tests {
         let label = "a".repeat(64);
         let long = "a.".repeat(127) + "com";
         let table = [
-            "", ".", "..", "127.1", "127.0.1", "2130706433", "0x7f.1", "0x7f000001", "0177.0.0.1",
-            "0x7f.0x0.0x0.0x1", "127.0.0.1.", "127.0.0.01", "127.0.0.1.0", "1.2.3.4.5", "256.1.1.1", "0", "0x",
-            "example.0x10", "example.1", "[127.0.0.1]", "[::1", "::1]", "[::1]:80", "fe80::1%eth0", "fe80::1%1",
-            "127.0.0.1:80", "127.0.0.1%00", "a..b", "-a.com", "a-.com", "a b.com", "a/b", "a@b.com",
-            "a\u{0}.com", "a\n.com", "bücher.example", "１２７.0.0.1", "127。0。0。1", "ⓛocalhost", " localhost",
-            label.as_str(), long.as_str(), "localhost..", ":::", "*.example.org",
+            "",
+            ".",
+            "..",
+            "127.1",
+            "127.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0x7f.0x0.0x0.0x1",
+            "127.0.0.1.",
+            "127.0.0.01",
+            "127.0.0.1.0",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "0",
+            "0x",
+            "example.0x10",
+            "example.1",
+            "[127.0.0.1]",
+            "[::1",
+            "::1]",
+            "[::1]:80",
+            "fe80::1%eth0",
+            "fe80::1%1",
+            "127.0.0.1:80",
+            "127.0.0.1%00",
+            "a..b",
+            "-a.com",
+            "a-.com",
+            "a b.com",
+            "a/b",
+            "a@b.com",
+            "a\u{0}.com",
+            "a\n.com",
+            "bücher.example",
+            "１２７.0.0.1",
+            "127。0。0。1",
+            "ⓛocalhost",
+            " localhost",
+            label.as_str(),
+            long.as_str(),
+            "localhost..",
+            ":::",
+            "*.example.org",
         ];
         for text in table {
             assert_eq!(Host::parse(text), Err(Malformed), "{text:?}");
@@ -157,8 +205,17 @@ mod tests {
     #[test]
     fn names_of_local_networks_stay_local() {
         for text in [
-            "localhost", "LOCALHOST.", "a.localhost", "printer.local", "metadata.google.internal",
-            "router", "nas.lan", "a.home.arpa", "home.arpa", "x.corp", "localhost.localdomain",
+            "localhost",
+            "LOCALHOST.",
+            "a.localhost",
+            "printer.local",
+            "metadata.google.internal",
+            "router",
+            "nas.lan",
+            "a.home.arpa",
+            "home.arpa",
+            "x.corp",
+            "localhost.localdomain",
         ] {
             assert!(Host::parse(text).unwrap().is_local(), "{text}");
         }
