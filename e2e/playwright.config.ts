@@ -2,7 +2,8 @@
 import { defineConfig } from "@playwright/test";
 
 export default defineConfig({
-  testDir: "specs",
+  testDir: ".",
+  testMatch: ["specs/*.spec.ts", "interop/*.spec.ts"],
   outputDir: "results",
   globalSetup: "./servers/start.ts",
   workers: 1,
