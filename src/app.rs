@@ -14,6 +14,7 @@ use crate::library::Library;
 use crate::network::Network;
 use crate::network::intent::Intent;
 use crate::network::panel::NetworkPanel;
+use crate::session::saving::storage_lost;
 use crate::session::{self, Choice, Happening, Session, use_session};
 use crate::settings::preferences::Theme;
 use crate::settings::{Settings, SettingsPage, use_settings};
@@ -280,6 +281,12 @@ fn guard_memory(session: Session) {
 /// Lists are read anew after each save; after the first one the browser is asked to keep what
 /// is saved when space gets short. Firefox asks a person about that, so the manager does there.
 fn keep_library(session: Session, library: Library) {
+    let lost = library.lost();
+    Effect::new(move || {
+        if let Some(detail) = lost.get() {
+            session.store().notify(storage_lost(&detail));
+        }
+    });
     let asked = StoredValue::new(false);
     session.observe(move |happening| {
         if !matches!(happening, Happening::Saved) {

@@ -42,6 +42,7 @@ const FORKED_LIMIT: usize = 256;
 #[derive(Clone, Copy)]
 pub(crate) struct Library {
     version: RwSignal<u32>,
+    lost: RwSignal<Option<String>>,
     core: StoredValue<Rc<Core>, LocalStorage>,
 }
 
@@ -66,13 +67,19 @@ impl Library {
     /// Asks nothing yet.
     #[must_use]
     pub(crate) fn new() -> Self {
-        Self { version: RwSignal::new(0), core: StoredValue::new_local(Rc::default()) }
+        Self { version: RwSignal::new(0), lost: RwSignal::new(None), core: StoredValue::new_local(Rc::default()) }
     }
 
     /// Counts the changes that this page knows of.
     #[must_use]
     pub(crate) fn version(self) -> Signal<u32> {
         self.version.into()
+    }
+
+    /// What the browser said if it has lost all that was saved.
+    #[must_use]
+    pub(crate) fn lost(self) -> Signal<Option<String>> {
+        self.lost.into()
     }
 
     /// Something was saved, or changed by another way than through here.
@@ -292,6 +299,7 @@ impl Library {
             Report::Event(Event::Exported { ticket, bytes }) => {
                 self.settle(&core, ticket, Ok(Reply::File(bytes)));
             }
+            Report::Event(Event::StorageLost { detail }) => self.lost.set(Some(detail)),
             Report::Event(Event::Fault(fault)) => {
                 end(&core);
                 core.tickets.borrow_mut().fail(&words::reworded(fault));

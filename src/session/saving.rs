@@ -175,6 +175,7 @@ impl Session {
             }
             Event::Saved(saved) => self.finish(Ok(saved.clone())),
             Event::SaveFailed(fault) => self.finish(Err(fault.clone())),
+            Event::StorageLost { detail } => self.store().notify(storage_lost(detail)),
             Event::Resumes(resumption) => self.paint(resumption),
             Event::ReleaseAsked => spawn_local(async move {
                 // What could not be saved now is what was saved last.
@@ -302,6 +303,14 @@ fn nothing_to_save() -> Fault {
         "There is no machine that could be saved.",
         "Start real Linux first; the simulated shell keeps nothing.",
     )
+}
+
+/// What a person hears when the browser has lost all that was saved in it.
+pub(crate) fn storage_lost(detail: &str) -> Notice {
+    Notice::new(format!(
+        "This browser has lost the machines that were saved in it: {detail}. That can happen \
+         when it is ended by force. Import an exported snapshot, if you have one."
+    ))
 }
 
 #[cfg(test)]

@@ -181,6 +181,11 @@ pub enum Event {
     /// The machine could not be saved. What was saved before is as it was, and the machine
     /// goes on.
     SaveFailed(Fault),
+    /// The browser has lost all machines that were saved in it.
+    StorageLost {
+        /// What it says of that.
+        detail: String,
+    },
     /// The answer to a request about saved machines.
     Library {
         /// That of the request.

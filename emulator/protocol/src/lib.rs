@@ -147,6 +147,7 @@ mod tests {
             Event::ReleaseAsked,
             Event::Captured,
             Event::Saving { done: 1, total: 2 },
+            Event::StorageLost { detail: "d".into() },
             Event::Library { ticket: 1, answer: LibraryAnswer::Done },
             Event::Exported { ticket: 1, bytes: vec![1] },
             Event::Network(NetworkReport {

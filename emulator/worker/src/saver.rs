@@ -59,6 +59,9 @@ pub(crate) async fn store() -> Result<Rc<IndexedDb>, StoreError> {
         return Ok(store);
     }
     let store = Rc::new(IndexedDb::open().await?);
+    if let Some(why) = store.loss() {
+        tell(&[Event::StorageLost { detail: why.into() }]);
+    }
     STORE.set(Some(Rc::clone(&store)));
     Ok(store)
 }
@@ -100,7 +103,11 @@ pub(crate) async fn claim(machine: &str, take_over: bool) -> Result<Claim, Store
         head = Some(store.commit(machine, Some(found.generation), found.current).await?);
     }
     let generation = head.as_ref().map(|head| head.generation);
-    let keeper = Keeper::new(store, machine.to_owned(), generation);
+    let keeper = Keeper::new(Rc::clone(&store), machine.to_owned(), generation);
+    spawn_local(async move {
+        // Without it what is stored is as safe as the browser makes it.
+        let _ = store.begin_new_log().await;
+    });
     Ok(Claim { head, keeper, writer })
 }
 

@@ -20,7 +20,7 @@ use web_sys::{
 };
 
 use crate::StoreError;
-use crate::browser::{Bell, scope, thrown};
+use crate::browser::{Bell, part, scope, thrown};
 
 #[wasm_bindgen]
 extern "C" {
@@ -36,6 +36,44 @@ extern "C" {
         mode: &str,
         options: &Object,
     ) -> Result<IdbTransaction, JsValue>;
+}
+
+/// What the browser says if it could not read the database and has begun an empty one.
+///
+/// Chromium does so with a log that a process left behind that was killed while it wrote, and
+/// says it only in the event of the upgrade, by `dataLoss`, which is no part of the standard.
+/// The upgrade itself is left to who asks next.
+pub(super) async fn loss(name: &str, version: u32) -> Option<String> {
+    let factory = scope().ok()?.indexed_db().ok()??;
+    let request = factory.open_with_u32(name, version).ok()?;
+    let found = Rc::<Cell<Option<String>>>::default();
+    let upgrade = {
+        let (found, request) = (Rc::clone(&found), request.clone());
+        Closure::<dyn FnMut(JsValue)>::new(move |event: JsValue| {
+            let said = |name| part(&event, name).and_then(|value| value.as_string());
+            if said("dataLoss").is_some_and(|loss| loss != "none") {
+                found.set(Some(said("dataLossMessage").unwrap_or_default()));
+            }
+            if let Some(transaction) = request.transaction() {
+                // It fails if it is over already.
+                transaction.abort().ok();
+            }
+        })
+    };
+    request.set_onupgradeneeded(Some(upgrade.as_ref().unchecked_ref()));
+    let opened = answer(&request).await;
+    request.set_onupgradeneeded(None);
+    if let Ok(database) = opened {
+        database.unchecked_into::<IdbDatabase>().close();
+    }
+    found.take()
+}
+
+/// Whether this browser keeps its databases as Chromium does.
+pub(super) fn is_chromium() -> bool {
+    let event = part(&js_sys::global(), "IDBVersionChangeEvent");
+    let prototype = event.and_then(|event| part(&event, "prototype"));
+    prototype.is_some_and(|prototype| Reflect::has(&prototype, &"dataLoss".into()).unwrap_or(false))
 }
 
 /// When a transaction is complete.
