@@ -255,7 +255,9 @@ pub(crate) mod tests {
     #[test]
     fn some_names_never_leave() {
         let mut names = Names::default();
-        for name in ["localhost", "a.local", "b.internal", "single", "127.0.0.1", "a.0x7f", "a b.org"] {
+        for name in
+            ["localhost", "a.local", "b.internal", "single", "127.0.0.1", "a.0x7f", "a b.org"]
+        {
             for kind in [1, 28] {
                 assert_eq!(ask(&mut names, name, kind), (3, Vec::new()), "{name}");
             }

@@ -100,8 +100,7 @@ impl Gateway {
     /// The next frame for the guest.
     pub fn transmit(&mut self) -> Option<Vec<u8>> {
         // Flows that wait for room are not asked again for each frame that goes.
-        if !self.tcp.idle() && self.base.wire.room() >= wire::QUEUE / 2
-            || self.base.wire.is_empty()
+        if !self.tcp.idle() && self.base.wire.room() >= wire::QUEUE / 2 || self.base.wire.is_empty()
         {
             self.tcp.pump(&mut self.base);
         }

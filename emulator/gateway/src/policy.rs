@@ -192,7 +192,10 @@ mod tests {
         let many = vec![rule(Verdict::Deny, host("x.org"), None); MAX_RULES + 1];
         let many = Rules::new(&Policy { rules: many, default: Verdict::Allow });
         assert!(many.judge(&name("example.org"), 80).is_err());
-        let all = Policy { rules: vec![rule(Verdict::Deny, range("0.0.0.0", 0), None)], ..Policy::default() };
+        let all = Policy {
+            rules: vec![rule(Verdict::Deny, range("0.0.0.0", 0), None)],
+            ..Policy::default()
+        };
         assert!(Rules::new(&all).judge(&address("203.0.113.9"), 80).is_err());
         assert!(Rules::new(&all).judge(&name("example.org"), 80).is_ok());
     }

@@ -6,9 +6,7 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
         let (words, _) = seed.as_chunks::<8>();
-        Self(words.iter().fold(0, |state, word| {
-            Self(state ^ u64::from_le_bytes(*word)).next()
-        }))
+        Self(words.iter().fold(0, |state, word| Self(state ^ u64::from_le_bytes(*word)).next()))
     }
 
     pub(crate) const fn next(&mut self) -> u64 {

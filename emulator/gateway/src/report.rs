@@ -134,7 +134,11 @@ impl Ledger {
         self.next = last;
     }
 
-    pub(crate) fn report<'r>(&'r self, live: impl Iterator<Item = &'r Record>, now: Instant) -> Report {
+    pub(crate) fn report<'r>(
+        &'r self,
+        live: impl Iterator<Item = &'r Record>,
+        now: Instant,
+    ) -> Report {
         let mut flows: Vec<Flow> = live.chain(&self.over).map(|record| record.flow(now)).collect();
         flows.sort_by_key(|flow| std::cmp::Reverse(flow.id));
         flows.truncate(MAX_FLOWS);

@@ -23,7 +23,7 @@ use crate::tuple::Tuple;
 
 /// How often a connection is asked for. The numbers may by chance be right, a frame may be
 /// lost, and a guest answers such segments once or twice a second only (RFC 5961, 7).
-const TRIES: u32 = 5;
+const TRIES: u32 = 8;
 
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -42,8 +42,8 @@ impl Revenants {
         Self(tuples.into_iter().map(|tuple| Revenant { tuple, tries: 0, at: now }).collect())
     }
 
-    /// The guest has spoken: what it gets is a RST or, for a SYN, a new connection.
-    pub(crate) fn heard(&mut self, tuple: Tuple) {
+    /// The guest has no such connection any more, or a new one.
+    pub(crate) fn rest(&mut self, tuple: Tuple) {
         if !self.0.is_empty() {
             self.0.retain(|revenant| revenant.tuple != tuple);
         }

@@ -85,7 +85,12 @@ pub(crate) fn receive(
 impl Exchanges {
     /// # Errors
     /// What the guest is to be told.
-    fn forward(&mut self, base: &mut Base, tuple: Tuple, payload: &[u8]) -> Result<(), Unreachable> {
+    fn forward(
+        &mut self,
+        base: &mut Base,
+        tuple: Tuple,
+        payload: &[u8],
+    ) -> Result<(), Unreachable> {
         if !self.by_tuple.contains_key(&tuple) {
             self.open(base, tuple)?;
         }
@@ -102,7 +107,7 @@ impl Exchanges {
         let (address, port) = (*tuple.host.ip(), tuple.host.port());
         let host = match base.destination(address) {
             Destination::Host(host) => host,
-            Destination::Neighbour if address == base.config.gateway => {
+            Destination::Neighbour if base.config.ours(address) => {
                 return Err(Unreachable::PortUnreachable);
             }
             Destination::Neighbour | Destination::Nobody => {
@@ -235,4 +240,3 @@ fn quote(tuple: Tuple) -> Quote {
     };
     Quote { header, start }
 }
-

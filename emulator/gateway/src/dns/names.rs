@@ -193,9 +193,26 @@ mod tests {
         let label = format!("{}.org", "a".repeat(64));
         let whole = format!("{}org", "abcdefghi.".repeat(26));
         for name in [
-            "", ".", "..", "a..b", ".org", "müller.de", "a b.org", "a\0.org", "a/b.org", "a@b.org",
-            "127.0.0.1", "example.123", "1", "0x7f.1", "a.0x7F", "a.0x", "example.org:80", "[::1]",
-            &label, &whole,
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".org",
+            "müller.de",
+            "a b.org",
+            "a\0.org",
+            "a/b.org",
+            "a@b.org",
+            "127.0.0.1",
+            "example.123",
+            "1",
+            "0x7f.1",
+            "a.0x7F",
+            "a.0x",
+            "example.org:80",
+            "[::1]",
+            &label,
+            &whole,
         ] {
             assert_eq!(normalise(name.as_bytes()), None, "{name}");
         }
@@ -257,7 +274,9 @@ mod tests {
         back.set_next(names.next());
         let ages: Vec<u64> = back.iter(now).map(|(_, age, _)| age).collect();
         assert_eq!(ages, [30 * 3600, 3600]);
-        for (place, name) in [(0, "x.org"), (255, "x.org"), (RANGE, "x.org"), (9, "X.org"), (9, "x")] {
+        for (place, name) in
+            [(0, "x.org"), (255, "x.org"), (RANGE, "x.org"), (9, "X.org"), (9, "x")]
+        {
             assert!(!back.insert(place, 0, name, now), "{place} {name}");
         }
     }

@@ -65,7 +65,8 @@ mod tests {
             bytes.extend(&query);
         }
         for size in [1, 2, 7, bytes.len()] {
-            let (mut session, mut names, mut out) = (Session::default(), Names::default(), Vec::new());
+            let (mut session, mut names, mut out) =
+                (Session::default(), Names::default(), Vec::new());
             for piece in bytes.chunks(size) {
                 session.hear(piece, &mut names, true, Instant::ZERO, &mut out).unwrap();
             }
@@ -77,7 +78,13 @@ mod tests {
     #[test]
     fn strangers_are_cut_off() {
         let hear = |bytes: &[u8]| {
-            Session::default().hear(bytes, &mut Names::default(), true, Instant::ZERO, &mut Vec::new())
+            Session::default().hear(
+                bytes,
+                &mut Names::default(),
+                true,
+                Instant::ZERO,
+                &mut Vec::new(),
+            )
         };
         assert_eq!(hear(b"GET / HTTP/1.1\r\n"), Err(Strange));
         assert_eq!(hear(&[0, 0]), Err(Strange));

@@ -65,6 +65,8 @@ fn another_address_is_refused() {
     world.seen = Some(Vec::new());
     world.run(3);
     let frames = world.seen.take().unwrap();
-    let nak = |frame: &Vec<u8>| frame[..6] == [0xff; 6] && frame[282..285] == [53, 1, 6] && frame[58..62] == [0; 4];
+    let nak = |frame: &Vec<u8>| {
+        frame[..6] == [0xff; 6] && frame[282..285] == [53, 1, 6] && frame[58..62] == [0; 4]
+    };
     assert!(frames.iter().any(nak));
 }

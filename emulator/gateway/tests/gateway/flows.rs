@@ -9,7 +9,7 @@ use wisp::server;
 
 use crate::cable::Faults;
 use crate::relay::Answer;
-use crate::world::World;
+use crate::world::{GATEWAY, World};
 
 fn live(world: &World) -> usize {
     let flows = world.gateway.report(world.now).flows;
@@ -115,11 +115,15 @@ fn a_guest_that_is_not_there_any_more_is_forgotten() {
 fn a_guest_that_says_nothing_is_still_there() {
     let mut world = World::new();
     let handle = world.open("example.org", 22);
-    for _ in 0..60 * 60 {
+    let socket = world.guest.udp();
+    for second in 0..60 * 60 {
         world.now += std::time::Duration::from_secs(1);
+        // This guest forgets its neighbours' addresses in a minute, and then loses an answer.
+        if second % 30 == 0 {
+            world.guest.send_to(socket, (GATEWAY, 9), b"who are you?");
+        }
         world.step();
     }
-    println!("{:?}", world.gateway.report(world.now));
     assert_eq!(world.guest.state(handle), State::Established);
     world.relay().say(0, b"hello");
     world.until("bytes", |world| world.read(handle) == b"hello");

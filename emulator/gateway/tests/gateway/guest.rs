@@ -63,7 +63,12 @@ impl Guest {
         self.connect_with(address, port, 64 * 1024)
     }
 
-    pub(crate) fn connect_with(&mut self, address: Ipv4Addr, port: u16, buffer: usize) -> SocketHandle {
+    pub(crate) fn connect_with(
+        &mut self,
+        address: Ipv4Addr,
+        port: u16,
+        buffer: usize,
+    ) -> SocketHandle {
         let buffers = || tcp::SocketBuffer::new(vec![0; buffer]);
         let mut socket = tcp::Socket::new(buffers(), buffers());
         self.port += 1;
@@ -81,7 +86,8 @@ impl Guest {
     }
 
     pub(crate) fn udp(&mut self) -> SocketHandle {
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 128 * 1024]);
+        let buffer =
+            || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 64], vec![0; 128 * 1024]);
         let mut socket = udp::Socket::new(buffer(), buffer());
         self.port += 1;
         socket.bind(self.port).unwrap();

@@ -30,7 +30,11 @@ fn frames() -> Vec<Vec<u8>> {
     world.guest.send_to(socket, (address, 123), &[1; 48]);
     world.guest.sockets.add(smoltcp::socket::dhcpv4::Socket::new());
     world.run(300);
-    world.guest.tcp(resolver).send_slice(b"\0\x11\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01").unwrap();
+    world
+        .guest
+        .tcp(resolver)
+        .send_slice(b"\0\x11\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01")
+        .unwrap();
     world.guest.tcp(handle).close();
     world.run(300);
     let file = world.gateway.take_capture();
@@ -186,7 +190,8 @@ fn strange_segments_do_no_harm() {
     let mut config = Config::default();
     config.checksums.verify = false;
     for seed in 0..200 {
-        let mut world = World::with(wisp::server::Config::default(), config.clone(), Faults::default());
+        let mut world =
+            World::with(wisp::server::Config::default(), config.clone(), Faults::default());
         let mut random = Random(seed);
         let handle = world.open("example.org", 80);
         world.gateway.capture(true);
@@ -227,7 +232,8 @@ fn a_relay_that_talks_nonsense_is_left() {
                 let _ = gateway.message(&[3, 0, 0, 0, 0, 8, 0, 0, 0], Duration::ZERO);
             }
             for _ in 0..50 {
-                let mut message: Vec<u8> = (0..random.next(40)).map(|_| random.next(256) as u8).collect();
+                let mut message: Vec<u8> =
+                    (0..random.next(40)).map(|_| random.next(256) as u8).collect();
                 if message.len() > 5 && random.next(2) == 0 {
                     let kinds = [1, 2, 3, 4, 5, 0xf1, 0xf2];
                     message[0] = kinds[random.next(kinds.len())];

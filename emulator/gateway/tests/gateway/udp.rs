@@ -57,6 +57,7 @@ fn what_is_refused_is_said() {
         (name, 853, Some(3)),
         (Ipv4Addr::new(198, 18, 9, 9), 123, Some(1)),
         (Ipv4Addr::new(10, 0, 2, 2), 123, Some(3)),
+        (Ipv4Addr::new(10, 0, 2, 3), 123, Some(3)),
         (Ipv4Addr::new(224, 0, 0, 251), 5353, None),
         (Ipv4Addr::new(10, 0, 2, 255), 137, None),
     ] {
