@@ -70,6 +70,11 @@ impl Config {
         address.to_bits() & mask == self.gateway.to_bits() & mask
     }
 
+    /// Whether an address is ours.
+    pub(crate) fn ours(&self, address: Ipv4Addr) -> bool {
+        address == self.gateway || address == self.dns
+    }
+
     /// Whether an address is that of everybody on the guest's network.
     pub(crate) const fn broadcast(&self, address: Ipv4Addr) -> bool {
         let all = self.gateway.to_bits() | !self.mask().to_bits();
@@ -80,8 +85,7 @@ impl Config {
     pub(crate) fn guests(&self, address: Ipv4Addr) -> bool {
         self.local(address)
             && !self.broadcast(address)
-            && address != self.gateway
-            && address != self.dns
+            && !self.ours(address)
             && address.to_bits() & !self.mask().to_bits() != 0
     }
 

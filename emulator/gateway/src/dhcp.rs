@@ -82,7 +82,8 @@ fn answer(base: &mut Base, request: &DhcpRepr<'_>, kind: DhcpMessageType) {
         subnet_mask: (!nak).then(|| config.mask()),
         relay_agent_ip: Ipv4Addr::UNSPECIFIED,
         requested_ip: None,
-        client_identifier: None,
+        // RFC 6842: a client that names itself is named in the answer.
+        client_identifier: request.client_identifier,
         server_identifier: Some(config.gateway),
         parameter_request_list: None,
         dns_servers: (!nak).then_some(servers),

@@ -55,7 +55,7 @@ impl Gateway {
         match header.next_header {
             IpProtocol::Tcp => {
                 if let Some(tuple) = self.tcp.receive(base, &packet, header) {
-                    self.revenants.heard(tuple);
+                    self.revenants.rest(tuple);
                 }
             }
             IpProtocol::Udp => udp::receive(&mut self.udp, base, &packet, header),
@@ -81,7 +81,7 @@ fn arp(base: &mut Base, bytes: &[u8]) {
     else {
         return;
     };
-    if !sender.is_unicast() || (wanted != base.config.gateway && wanted != base.config.dns) {
+    if !sender.is_unicast() || !base.config.ours(wanted) {
         return;
     }
     let reply = ArpRepr::EthernetIpv4 {

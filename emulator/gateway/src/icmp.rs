@@ -61,7 +61,7 @@ pub(crate) fn receive(base: &mut Base, packet: &Ipv4Packet<&[u8]>, header: Ipv4R
     let Ok(message) = Icmpv4Repr::parse(&message, &base.wire.capabilities) else { return };
     let Icmpv4Repr::EchoRequest { ident, seq_no, data } = message else { return };
     let target = header.dst_addr;
-    if target == base.config.gateway || target == base.config.dns {
+    if base.config.ours(target) {
         let reply = Icmpv4Repr::EchoReply { ident, seq_no, data };
         send(&mut base.wire, target, header.src_addr, &reply);
     } else {

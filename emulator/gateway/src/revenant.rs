@@ -22,9 +22,8 @@ use crate::random::Random;
 use crate::tuple::Tuple;
 
 /// How often a connection is asked for. The numbers may by chance be right, a frame may be
-/// lost, and a guest answers such segments only twice a second (Linux,
-/// `tcp_invalid_ratelimit`).
-const TRIES: u32 = 5;
+/// lost, and a guest answers such segments once or twice a second only (RFC 5961, 7).
+const TRIES: u32 = 8;
 
 /// Time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,8 +42,8 @@ impl Revenants {
         Self(tuples.into_iter().map(|tuple| Revenant { tuple, tries: 0, at: now }).collect())
     }
 
-    /// The guest has spoken: what it gets is a RST or, for a SYN, a new connection.
-    pub(crate) fn heard(&mut self, tuple: Tuple) {
+    /// The guest has no such connection any more, or a new one.
+    pub(crate) fn rest(&mut self, tuple: Tuple) {
         if !self.0.is_empty() {
             self.0.retain(|revenant| revenant.tuple != tuple);
         }
@@ -56,7 +55,11 @@ impl Revenants {
         for revenant in self.0.iter_mut().filter(|revenant| revenant.at <= now) {
             revenant.at = now + PAUSE;
             if base.wire.room() > 0 {
-                probe(base, revenant.tuple, random);
+                // Some look at what is acknowledged first, and are silent if that is old. Of
+                // two numbers at opposite ends of the circle, one is not.
+                let numbers = random.next();
+                probe(base, revenant.tuple, numbers);
+                probe(base, revenant.tuple, numbers ^ 1 << 31);
                 revenant.tries += 1;
             }
         }
@@ -69,14 +72,13 @@ impl Revenants {
     }
 }
 
-fn probe(base: &mut Base, tuple: Tuple, random: &mut Random) {
-    let mut number = || TcpSeqNumber((random.next() >> 32) as u32 as i32);
+fn probe(base: &mut Base, tuple: Tuple, numbers: u64) {
     let segment = TcpRepr {
         src_port: tuple.host.port(),
         dst_port: tuple.guest.port(),
         control: TcpControl::None,
-        seq_number: number(),
-        ack_number: Some(number()),
+        seq_number: TcpSeqNumber((numbers >> 32) as i32),
+        ack_number: Some(TcpSeqNumber(numbers as i32)),
         window_len: 0,
         window_scale: None,
         max_seg_size: None,

@@ -205,7 +205,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(parse(&bytes[..length]), Err(Error::Short), "{length}");
         }
-        let mut longer = bytes.clone();
+        let mut longer = bytes;
         longer.push(0);
         assert_eq!(parse(&longer), Err(Error::Long));
     }

@@ -65,7 +65,8 @@ enum Way {
 }
 
 impl Flows {
-    /// A TCP segment from the guest; whose it is.
+    /// A TCP segment from the guest. Whose it is, if the guest thereby says that it knows no
+    /// older connection of these numbers.
     pub(crate) fn receive(
         &mut self,
         base: &mut Base,
@@ -96,7 +97,7 @@ impl Flows {
             }
             None => feed(base, bytes, &mut SocketSet::new(Vec::new())),
         }
-        Some(tuple)
+        tcp.rst().then_some(tuple)
     }
 
     /// A SYN.
@@ -130,7 +131,7 @@ impl Flows {
         let host = match base.destination(address) {
             Destination::Host(host) => host,
             Destination::Nobody => return Err(Refusal::Reset),
-            Destination::Neighbour if address == base.config.gateway => return Err(Refusal::Reset),
+            Destination::Neighbour if base.config.ours(address) => return Err(Refusal::Reset),
             Destination::Neighbour => return Err(Refusal::Told(Unreachable::HostUnreachable)),
         };
         let refused = REFUSED.iter().find(|(refused, _)| *refused == port);

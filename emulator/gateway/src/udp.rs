@@ -107,7 +107,7 @@ impl Exchanges {
         let (address, port) = (*tuple.host.ip(), tuple.host.port());
         let host = match base.destination(address) {
             Destination::Host(host) => host,
-            Destination::Neighbour if address == base.config.gateway => {
+            Destination::Neighbour if base.config.ours(address) => {
                 return Err(Unreachable::PortUnreachable);
             }
             Destination::Neighbour | Destination::Nobody => {
