@@ -130,7 +130,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
-    let mut session = Session::new(socket, v2, peer, shutdown, deadline);
+    let mut session = Box::new(Session::new(socket, v2, peer, shutdown, deadline));
     let end = std::future::poll_fn(|cx| session.poll(cx)).await;
     session.finish(end).await;
     shared.metrics.sessions_open.fetch_sub(1, Relaxed);
@@ -330,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Says why it ends, as far as the client still listens.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         let metrics = &self.peer.shared.metrics;
         let (reason, code, words) = match end {
             End::Gone => return self.streams.end_all(&self.peer, Reason::NetworkError),
