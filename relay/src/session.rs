@@ -292,6 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let mut socket = Pin::new(&mut self.socket);
+        let was_blocked = self.blocked;
         loop {
             self.blocked = match socket.as_mut().poll_ready(cx) {
                 Poll::Ready(ready) => ready.map_err(|error| of_socket(&error)).map(|()| false)?,
@@ -299,6 +300,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             };
             if self.blocked {
                 return Ok(());
+            }
+            if was_blocked {
+                // Somebody has acknowledged bytes. Our ping may wait behind megabytes that a
+                // slow line is still carrying; that is no silence.
+                self.heard = Instant::now();
             }
             let Some(message) = self.server.transmit() else { break };
             let message = Message::Binary(message.into());
