@@ -27,14 +27,14 @@ const V2: &str = "wisp-v2";
 
 /// Who may come in, as far as the request shows it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Door {
+pub struct Door {
     /// Origins, exactly as a browser sends them; `none` for requests without one. If empty:
     /// pages of this machine, and requests without one.
-    pub(crate) origins: Vec<String>,
+    pub origins: Vec<String>,
     /// Proxies whose word on the client's address is believed.
-    pub(crate) proxies: Vec<Cidr>,
+    pub proxies: Vec<Cidr>,
     /// Whether there must be a token, which WISP has since version 2 only.
-    pub(crate) token: bool,
+    pub token: bool,
 }
 
 /// What a request asks for.
@@ -189,7 +189,7 @@ impl Door {
     }
 
     /// Whether a proxy's word is believed.
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|range| range.contains(address))
     }
 }

@@ -26,9 +26,11 @@ pub mod resolve;
 mod session;
 pub mod shutdown;
 mod stream;
+mod tls;
 pub mod token;
 
 pub use config::Config;
+pub use http::Door;
 pub use listener::{Error, Relay};
 
 /// What all connections share. Nothing in it is locked for a packet.

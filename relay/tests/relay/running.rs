@@ -11,7 +11,6 @@ use relay::shutdown::{Trigger, channel};
 use relay::{Config, Relay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Nothing that is waited for takes longer, unless it is broken.
@@ -27,8 +26,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) scrape: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) trigger: Trigger,
-    pub(crate) ended: JoinHandle<()>,
+    /// Never pulled: the relay lives as long as its test.
+    _trigger: Trigger,
 }
 
 /// Settings of this text, at ports of the kernel's choice; without an own name server all
@@ -47,13 +46,14 @@ impl Running {
     pub(crate) async fn start(text: &str) -> Self {
         let relay = Relay::bind(config(text)).await.unwrap();
         let (trigger, shutdown) = channel();
-        Self {
+        let running = Self {
             address: relay.address().unwrap(),
             scrape: relay.metrics_address().unwrap(),
             metrics: relay.metrics(),
-            trigger,
-            ended: tokio::spawn(relay.run(shutdown)),
-        }
+            _trigger: trigger,
+        };
+        tokio::spawn(relay.run(shutdown));
+        running
     }
 
     /// The answer to a GET at the metrics listener.
@@ -83,7 +83,7 @@ pub(crate) async fn say(address: SocketAddr, bytes: &[u8]) -> String {
     socket.shutdown().await.unwrap();
     let mut answer = Vec::new();
     soon(socket.read_to_end(&mut answer)).await.unwrap();
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// What a target does with a connection.
