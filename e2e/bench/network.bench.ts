@@ -1,6 +1,6 @@
 // `cargo xtask bench`: what the network costs. The guest's way to a server on loopback, side
 // by side with v86's own; our relay alone, side by side with wisp-js; latency and memory.
-// Prints a table and writes e2e/results/bench-network.json.
+// Prints tables and writes e2e/results/bench-{guest-network,relay}.json.
 import { expect, test, type Browser, type Page } from "@playwright/test";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -27,16 +27,27 @@ const IDLE = { connections: 4, streams: 90 };
 
 type Ports = { source: number; sink: number; echo: number };
 
-test("network", async ({ browser }) => {
+test("network of a guest", async ({ browser }) => {
   const table = new Table();
-  const about = { ...machine(browser.version()), relay: path.basename(path.dirname(program())) };
+  const about = machine(browser.version());
   const world = await World.start();
   await guests(browser, table, world);
-  await relays(table);
   await world.stop();
-  console.log(`\n${Object.entries(about).map(([key, value]) => `${key}: ${value}`).join("\n")}\n\n${table.print()}\n`);
-  save(path.resolve(here, "../results/bench-network.json"), { machine: about, rows: table.rows });
+  publish("guest-network", about, table);
 });
+
+test("relay alone", async () => {
+  const table = new Table();
+  const { browser: _, ...about } = machine("none");
+  await relays(table);
+  publish("relay", about, table);
+});
+
+function publish(name: string, machine: Record<string, string | number>, table: Table): void {
+  const about = { ...machine, relay: path.basename(path.dirname(program())) };
+  console.log(`\n${Object.entries(about).map(([key, value]) => `${key}: ${value}`).join("\n")}\n\n${table.print()}\n`);
+  save(path.resolve(here, `../results/bench-${name}.json`), { machine: about, rows: table.rows });
+}
 
 /** Through an emulated guest, with our gateway and with v86's own adapter, by turns. */
 async function guests(browser: Browser, table: Table, world: World): Promise<void> {
