@@ -39,7 +39,7 @@ pub struct Door {
 
 /// What a request asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wish {
+pub(crate) enum Wish {
     /// A WISP connection.
     Wisp(Upgrade),
     /// `/healthz`
@@ -52,21 +52,21 @@ pub enum Wish {
 
 /// A WebSocket request that may become a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Upgrade {
+pub(crate) struct Upgrade {
     /// Version 2 was asked for.
-    pub v2: bool,
+    pub(crate) v2: bool,
     /// The client's address.
-    pub client: IpAddr,
+    pub(crate) client: IpAddr,
     accept: String,
 }
 
 /// A status, and one line for people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refusal(pub u16, pub &'static str);
+pub(crate) struct Refusal(pub(crate) u16, pub(crate) &'static str);
 
 impl Upgrade {
     /// The answer that turns the connection into a WebSocket.
-    pub fn response(&self) -> String {
+    pub(crate) fn response(&self) -> String {
         let protocol =
             if self.v2 { format!("Sec-WebSocket-Protocol: {V2}\r\n") } else { String::new() };
         format!(
@@ -78,7 +78,7 @@ impl Upgrade {
 }
 
 /// An answer that is all there is, after which the connection closes.
-pub fn response(status: u16, content_type: &str, body: &str) -> String {
+pub(crate) fn response(status: u16, content_type: &str, body: &str) -> String {
     let words = match status {
         200 => "OK",
         400 => "Bad Request",
@@ -101,14 +101,14 @@ pub fn response(status: u16, content_type: &str, body: &str) -> String {
 
 impl Refusal {
     /// It as an answer.
-    pub fn response(self) -> String {
+    pub(crate) fn response(self) -> String {
         response(self.0, "text/plain; charset=utf-8", &format!("{}\n", self.1))
     }
 }
 
 /// Reads up to the empty line that ends a head. Nothing may follow it: a client has nothing
 /// to say before it was answered.
-pub async fn read_head(
+pub(crate) async fn read_head(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> std::io::Result<Result<Vec<u8>, Refusal>> {
     let mut head = Vec::with_capacity(1024);
@@ -127,7 +127,7 @@ pub async fn read_head(
 }
 
 /// What a head asks for, from a peer with this address.
-pub fn wish(head: &[u8], door: &Door, peer: IpAddr) -> Result<Wish, Refusal> {
+pub(crate) fn wish(head: &[u8], door: &Door, peer: IpAddr) -> Result<Wish, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {

@@ -29,6 +29,7 @@ mod stream;
 pub mod token;
 
 pub use config::Config;
+pub use http::Door;
 pub use listener::{Error, Relay};
 
 /// What all connections share. Nothing in it is locked for a packet.

@@ -225,14 +225,24 @@ impl Arrival {
         // Before a byte is read, unless it is a proxy, who will say whom it stands for.
         let proxy = self.shared.door.trusts(self.from.to_canonical());
         let place = if proxy { None } else { Some(self.enter(self.from)) };
+        // Boxed, so that a plain connection does not carry the room of a TLS one.
         match tls {
-            None => self.greet(socket, place).await,
-            Some(tls) => match timeout_at(self.deadline, tls.accept(socket)).await {
-                Ok(Ok(socket)) => self.greet(socket, place).await,
-                _ => self.shared.metrics.rejected(Rejection::Tls),
-            },
+            None => Box::pin(self.greet(socket, place)).await,
+            Some(tls) => Box::pin(self.greet_tls(socket, tls, place)).await,
         }
         drop(all);
+    }
+
+    async fn greet_tls(
+        self,
+        socket: TcpStream,
+        tls: TlsAcceptor,
+        place: Option<Result<Place, Refusal>>,
+    ) {
+        match timeout_at(self.deadline, tls.accept(socket)).await {
+            Ok(Ok(socket)) => self.greet(socket, place).await,
+            _ => self.shared.metrics.rejected(Rejection::Tls),
+        }
     }
 
     async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
@@ -291,7 +301,9 @@ impl Arrival {
             grant: None,
             token_place: None,
         };
-        session::run(socket, upgrade.v2, peer, self.shutdown, self.deadline).await;
+        let session = session::run(socket, upgrade.v2, peer, self.shutdown, self.deadline);
+        // Boxed: what the upgrade needed is not kept for as long as the session lasts.
+        Box::pin(session).await;
     }
 }
 

@@ -54,6 +54,9 @@ const GATHER: usize = 128 * 1024;
 /// Bytes of frames that wait for a socket that takes none.
 const WRITE_MAX: usize = 1024 * 1024;
 
+/// CONNECTs over a limit one after the other, none allowed between: then it is a flood.
+const REFUSED_MAX: usize = 1000;
+
 /// How long the last words of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -97,6 +100,8 @@ struct Session<S> {
     peer: Peer,
     /// CONNECTs of this connection.
     connects: Bucket,
+    /// How many were refused since one was allowed.
+    refused: usize,
     ticker: Interval,
     /// Asked at every tick, not waited for: waiting would cost a lock at every turn.
     shutdown: Shutdown,
@@ -130,7 +135,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
-    let mut session = Session::new(socket, v2, peer, shutdown, deadline);
+    let mut session = Box::new(Session::new(socket, v2, peer, shutdown, deadline));
     let end = std::future::poll_fn(|cx| session.poll(cx)).await;
     session.finish(end).await;
     shared.metrics.sessions_open.fetch_sub(1, Relaxed);
@@ -163,6 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             streams: Streams::new(),
             peer,
             connects,
+            refused: 0,
             ticker,
             shutdown,
             deadline,
@@ -228,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Event::Authenticate { user, password } => return self.authenticate(user, password),
             Event::Connect { stream, kind, host, port } => {
                 let target = Target { kind, host: host.to_owned(), port };
-                self.connect(stream, target);
+                return self.connect(stream, target);
             }
             Event::Data { stream, bytes } => self.streams.data(peer, server, stream, bytes),
             Event::Finished { stream } => self.streams.finish(peer, stream),
@@ -266,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         same.then_some(grant).ok_or(Reason::BadPassword)
     }
 
-    fn connect(&mut self, stream: u32, target: Target) {
+    fn connect(&mut self, stream: u32, target: Target) -> Result<(), End> {
         let now = Instant::now().into();
         let places = [Some(&self.peer.place), self.peer.token_place.as_ref()];
         let allowed = self.draining.is_none()
@@ -274,11 +280,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             && self.connects.take(now)
             && places.into_iter().flatten().all(|place| place.take(now));
         if allowed {
+            self.refused = 0;
             self.streams.connect(&self.peer, stream, target);
-        } else {
-            self.server.close(stream, Reason::Throttled);
-            self.streams.throttle(&self.peer, stream, target);
+            return Ok(());
         }
+        self.server.close(stream, Reason::Throttled);
+        self.streams.throttle(&self.peer, stream, target);
+        self.refused += 1;
+        if self.refused > REFUSED_MAX { Err(End::Reason(Reason::Throttled)) } else { Ok(()) }
     }
 
     fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
@@ -330,7 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Says why it ends, as far as the client still listens.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         let metrics = &self.peer.shared.metrics;
         let (reason, code, words) = match end {
             End::Gone => return self.streams.end_all(&self.peer, Reason::NetworkError),

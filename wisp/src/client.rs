@@ -312,3 +312,105 @@ impl<'a> From<link::Event<'a>> for Event<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_DATA, MAX_DATAGRAM, OUTBOX};
+
+    fn written(packet: &Packet<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        packet.write(&mut bytes);
+        bytes
+    }
+
+    /// A client of version 1 that is ready.
+    fn ready(packets: u32) -> Client {
+        let mut client = Client::new(Config::default());
+        let message = written(&Packet::Continue { stream: 0, packets });
+        assert_eq!(client.receive(&message), Ok(Event::Ready));
+        client
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_not_asked_for() {
+        let mut client = ready(1);
+        let long = "a".repeat(crate::packet::MAX_HOST + 1);
+        for (host, port, fault) in [
+            ("", 80, Fault::NoHost),
+            (long.as_str(), 80, Fault::LongHost),
+            ("a b", 80, Fault::HostText),
+            ("a", 0, Fault::Port),
+        ] {
+            assert_eq!(client.open(Kind::Tcp, host, port), Err(OpenError::Target(fault)));
+        }
+        assert_eq!(client.transmit(), None);
+    }
+
+    #[test]
+    fn ids_are_never_used_again_and_come_to_an_end() {
+        let mut client = ready(1);
+        let first = client.open(Kind::Tcp, "a", 80).unwrap();
+        client.close(first, Reason::Voluntary);
+        assert_ne!(client.open(Kind::Tcp, "a", 80), Ok(first));
+        client.next = Some(u32::MAX);
+        assert_eq!(client.open(Kind::Tcp, "a", 80), Ok(u32::MAX));
+        assert_eq!(client.open(Kind::Tcp, "a", 80), Err(OpenError::Exhausted));
+    }
+
+    #[test]
+    fn streams_have_a_limit() {
+        let mut client = ready(1);
+        for _ in 0..MAX_STREAMS {
+            client.open(Kind::Tcp, "a", 80).unwrap();
+        }
+        assert_eq!(client.open(Kind::Tcp, "a", 80), Err(OpenError::TooMany));
+        client.close(1, Reason::Voluntary);
+        assert!(client.open(Kind::Tcp, "a", 80).is_ok());
+    }
+
+    #[test]
+    fn a_guest_cannot_fill_the_outbox() {
+        let mut client = ready(u32::MAX);
+        let (tcp, udp) =
+            (client.open(Kind::Tcp, "a", 80).unwrap(), client.open(Kind::Udp, "a", 53).unwrap());
+        assert!(!client.send_datagram(udp, &[0; MAX_DATAGRAM + 1]));
+        assert!(client.send_datagram(udp, &[0; MAX_DATAGRAM]) && client.send_datagram(udp, &[]));
+        assert_eq!((client.send(udp, b"x"), client.send_datagram(tcp, b"x")), (0, false));
+        let bytes = vec![7; 2 * OUTBOX];
+        let taken = client.send(tcp, &bytes);
+        assert!(taken < OUTBOX && taken.is_multiple_of(MAX_DATA) && client.room(tcp) == 0);
+        assert_eq!((client.send(tcp, &bytes), client.send_datagram(udp, b"x")), (0, false));
+        assert_eq!(client.open(Kind::Tcp, "a", 80), Err(OpenError::Busy));
+        let mut queued = 0;
+        while let Some(message) = client.transmit() {
+            queued += message.len();
+        }
+        assert!(queued < OUTBOX && client.room(tcp) > 0 && client.send_datagram(udp, b"x"));
+    }
+
+    #[test]
+    fn a_server_that_does_not_stop_at_its_credit_is_left() {
+        let mut entries = Vec::new();
+        append(&mut entries, extension::FLOW, &1024_u32.to_le_bytes());
+        let mut client = Client::new(Config { v2: true, credentials: None });
+        client.receive(&written(&Packet::Info(Info::ours(&entries)))).unwrap();
+        client.receive(&written(&Packet::Continue { stream: 0, packets: 1 })).unwrap();
+        let bytes = vec![0; 64 * 1024];
+        for offence in 0..=crate::MAX_OFFENCES {
+            let stream = client.open(Kind::Tcp, "a", 80).unwrap();
+            let message = written(&Packet::Data { stream, bytes: &bytes });
+            for _ in 0..WINDOW as usize / bytes.len() {
+                assert!(matches!(client.receive(&message), Ok(Event::Data { .. })));
+            }
+            let closed = Event::Closed { stream, reason: Reason::ClientError };
+            let last = offence == crate::MAX_OFFENCES;
+            assert_eq!(
+                client.receive(&message),
+                if last { Err(Violation::Offences) } else { Ok(closed) }
+            );
+        }
+        assert_eq!(client.transmit(), Some(vec![4, 0, 0, 0, 0, 0x81]));
+        assert_eq!(client.transmit(), None);
+    }
+}

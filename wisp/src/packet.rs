@@ -103,8 +103,12 @@ impl<'a> Packet<'a> {
         let (&kind, rest) = message.split_first().ok_or(Malformed::Short)?;
         let (stream, payload) = rest.split_first_chunk().ok_or(Malformed::Short)?;
         let stream = u32::from_le_bytes(*stream);
-        let whole = matches!(kind, kind::CONTINUE | kind::CLOSE | kind::INFO);
-        if (stream == 0 && !whole) || (stream != 0 && kind == kind::INFO) {
+        let right = match kind {
+            kind::CONNECT | kind::DATA | kind::CREDIT | kind::SHUTDOWN => stream != 0,
+            kind::INFO => stream == 0,
+            _ => true,
+        };
+        if !right {
             return Err(Malformed::Stream { kind, stream });
         }
         Ok(match kind {

@@ -373,3 +373,87 @@ impl<'a> From<link::Event<'a>> for Event<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_DATA, OUTBOX};
+
+    fn connect(stream: u32, port: u8) -> Vec<u8> {
+        let [a, b, c, d] = stream.to_le_bytes();
+        vec![1, a, b, c, d, 1, port, 0, b'a']
+    }
+
+    fn v1() -> Server {
+        Server::new(Config { v2: false, ..Config::default() })
+    }
+
+    #[test]
+    fn a_client_that_reads_no_answers_is_cut_off() {
+        let mut server = v1();
+        let mut asked = 0;
+        let violation = loop {
+            asked += 1;
+            match server.receive(&connect(asked, 0)) {
+                Ok(event) => assert_eq!(event, Event::None),
+                Err(violation) => break violation,
+            }
+        };
+        assert_eq!(violation, Violation::Flood);
+        assert!(asked as usize <= 2 * OUTBOX / 64, "{asked} answers of 64 bytes and more");
+        assert_eq!(server.transmit(), Some(vec![4, 0, 0, 0, 0, 0x49]));
+        assert_eq!(server.transmit(), None);
+        assert_eq!(server.receive(&connect(1, 80)), Ok(Event::None));
+    }
+
+    #[test]
+    fn a_client_that_reads_them_may_ask_for_ever() {
+        let mut server = v1();
+        for asked in 1..100_000 {
+            assert_eq!(server.receive(&connect(asked, 0)), Ok(Event::None));
+            while server.transmit().is_some() {}
+        }
+        assert_eq!(server.link.streams(), 0);
+    }
+
+    #[test]
+    fn a_slow_client_holds_back_only_what_was_taken() {
+        let mut server = v1();
+        server.receive(&connect(1, 80)).unwrap();
+        let bytes = vec![7; 2 * OUTBOX];
+        let taken = server.send(1, &bytes);
+        assert!(taken > OUTBOX / 2 && taken < OUTBOX && taken.is_multiple_of(MAX_DATA));
+        assert_eq!((server.room(1), server.send(1, &bytes)), (0, 0));
+        server.close(1, Reason::Voluntary);
+        server.end(Reason::Voluntary);
+        let mut got = 0;
+        while let Some(message) = server.transmit() {
+            if let Ok(Packet::Data { bytes, .. }) = Packet::parse(&message) {
+                got += bytes.len();
+            }
+        }
+        assert_eq!(got, taken, "what was taken arrives before the end");
+    }
+
+    #[test]
+    fn a_message_of_the_day_is_cut_between_characters() {
+        let motd = Some("é".repeat(MAX_MOTD));
+        let mut server = Server::new(Config { motd, ..Config::default() });
+        let message = server.transmit().unwrap();
+        let Ok(Packet::Info(info)) = Packet::parse(&message) else { panic!("INFO comes first") };
+        assert_eq!(info.extension(extension::MOTD), Some("é".repeat(MAX_MOTD / 2).as_bytes()));
+    }
+
+    #[test]
+    fn a_refused_client_hears_why() {
+        let mut server = Server::new(Config { password: Some(true), ..Config::default() });
+        server.transmit().unwrap();
+        let info = [&[5, 0, 0, 0, 0, 2, 0][..], &[2, 2, 0, 0, 0, 0, b't']].concat();
+        let asked = Event::Authenticate { user: "", password: "t" };
+        assert_eq!(server.receive(&info), Ok(asked));
+        server.refuse(Reason::BadPassword);
+        server.admit();
+        assert_eq!((server.transmit(), server.transmit()), (Some(vec![4, 0, 0, 0, 0, 0xc0]), None));
+        assert_eq!(server.receive(&connect(1, 80)), Ok(Event::None));
+    }
+}

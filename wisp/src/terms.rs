@@ -59,3 +59,15 @@ pub(crate) fn readable(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.chars().filter(|c| !c.is_control() && !turns(*c)).take(MAX_MOTD).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_steers_no_terminal() {
+        assert_eq!(readable(b"\x1b[2Jhi\r\n\x07 \xc2\x9bthere\xe9"), "[2Jhi there\u{fffd}");
+        assert_eq!(readable("abc\u{202e}def\u{2066}\u{200f}".as_bytes()), "abcdef");
+        assert_eq!(readable(&[b'a'; 2 * MAX_MOTD]).len(), MAX_MOTD);
+    }
+}

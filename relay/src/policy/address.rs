@@ -289,7 +289,7 @@ mod tests {
             ("100::1", Reserved),
             ("1fff:ffff::", Reserved),
             ("2000::", Public),
-            ("2001::1", Transition),
+            ("2001::1", Reserved),
             ("2001:2::1", Benchmark),
             ("2001:10::1", Reserved),
             ("2001:20::1", Reserved),

@@ -16,7 +16,7 @@ pub const MAX_INFO: usize = 4 * 1024;
 
 /// The version that we speak, where both sides speak it.
 pub(crate) const MAJOR: u8 = 2;
-pub(crate) const MINOR: u8 = 1;
+pub(crate) const MINOR: u8 = 0;
 
 /// Extensions' numbers.
 pub mod extension {
@@ -113,11 +113,21 @@ impl<'a> Info<'a> {
     }
 
     /// Name and password, as a client sends them: u8 length of the name, name, password.
+    ///
+    /// Earlier drafts, and clients that still speak them (wisp-js 0.5), have a u16 length of
+    /// the password after the first byte. That one is known by its lengths adding up; within
+    /// [`MAX_INFO`] they only do so for a name or password with control characters in front.
     pub(crate) fn credentials(&self) -> Result<Option<(&'a str, &'a str)>, Malformed> {
         const BROKEN: Malformed = Malformed::Extension(extension::PASSWORD);
         let Some(payload) = self.extension(extension::PASSWORD) else { return Ok(None) };
-        let (&length, rest) = payload.split_first().ok_or(BROKEN)?;
-        let (user, password) = rest.split_at_checked(length.into()).ok_or(BROKEN)?;
+        let (&length, mut rest) = payload.split_first().ok_or(BROKEN)?;
+        let length = usize::from(length);
+        if let Some((password, texts)) = rest.split_first_chunk()
+            && texts.len() == length + usize::from(u16::from_le_bytes(*password))
+        {
+            rest = texts;
+        }
+        let (user, password) = rest.split_at_checked(length).ok_or(BROKEN)?;
         let text = |bytes| str::from_utf8(bytes).map_err(|_| BROKEN);
         Ok(Some((text(user)?, text(password)?)))
     }
@@ -150,4 +160,63 @@ pub(crate) fn credentials(credentials: &Credentials) -> Option<Vec<u8>> {
     let length = u8::try_from(user.len()).ok()?;
     (password.len() <= MAX_PASSWORD)
         .then(|| [&[length], user.as_bytes(), password.as_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(payload: &[u8]) -> Vec<u8> {
+        let mut entries = Vec::new();
+        append(&mut entries, extension::PASSWORD, payload);
+        entries
+    }
+
+    fn read(payload: &[u8]) -> Option<(String, String)> {
+        let entries = listed(payload);
+        let read = Info::new(2, 0, &entries).unwrap().credentials().ok()?;
+        read.map(|(user, password)| (user.to_owned(), password.to_owned()))
+    }
+
+    #[test]
+    fn credentials_of_both_drafts_are_read() {
+        for (user, password) in [("", ""), ("", "t"), ("a", ""), ("ab", "xyz"), ("é", "日本")] {
+            let ours = Credentials { user: user.into(), password: password.into() };
+            let expected = Some((user.to_owned(), password.to_owned()));
+            assert_eq!(read(&credentials(&ours).unwrap()), expected);
+            let lengths = [user.len() as u8, password.len() as u8, 0];
+            let earlier = [&lengths, user.as_bytes(), password.as_bytes()].concat();
+            assert_eq!(read(&earlier), expected);
+        }
+        let longest = Credentials { user: "u".repeat(255), password: "p".repeat(MAX_PASSWORD) };
+        let payload = credentials(&longest).unwrap();
+        assert!(payload.len() < MAX_INFO - 500);
+        assert_eq!(read(&payload), Some((longest.user, longest.password)));
+    }
+
+    #[test]
+    fn credentials_that_lie_or_do_not_fit_are_none() {
+        for broken in [&b""[..], b"\x01", b"\x02a", b"\xffabc", b"\x01\xff", b"\x01a\xff"] {
+            assert_eq!(read(broken), None, "{broken:?}");
+        }
+        let user = Credentials { user: "u".repeat(256), password: String::new() };
+        let password = Credentials { user: String::new(), password: "p".repeat(MAX_PASSWORD + 1) };
+        assert_eq!((credentials(&user), credentials(&password)), (None, None));
+    }
+
+    #[test]
+    fn a_stranger_with_our_numbers_is_no_friend() {
+        let offer = |id, payload: &[u8]| {
+            let mut entries = Vec::new();
+            append(&mut entries, id, payload);
+            let info = Info::new(2, 0, &entries).unwrap();
+            (info.flow(), info.plain(extension::SHUTDOWN))
+        };
+        assert_eq!(offer(extension::FLOW, &[0, 1, 0, 0]), (Some(256), false));
+        assert_eq!(offer(extension::SHUTDOWN, &[]), (None, true));
+        for payload in [&[][..], &[0, 0, 0, 0], &[0, 1, 0], &[0, 1, 0, 0, 0]] {
+            assert_eq!(offer(extension::FLOW, payload), (None, false));
+        }
+        assert_eq!(offer(extension::SHUTDOWN, &[0]), (None, false));
+    }
 }
