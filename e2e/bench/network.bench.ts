@@ -4,7 +4,9 @@
 import { expect, test, type Browser, type Page } from "@playwright/test";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import fs from "node:fs";
 import net from "node:net";
+import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { Machine } from "../pages/machine.ts";
@@ -92,7 +94,11 @@ async function relays(table: Table): Promise<void> {
   const peer = spawn(process.execPath, [path.join(here, "peer.mjs")], { stdio: ["pipe", "pipe", "inherit"] });
   const [line] = await once(peer.stdout!, "data");
   const ports = JSON.parse(`${line}`) as Ports;
-  const flags = ["--allow-cidr", "127.0.0.0/8", ...Object.values(ports).flatMap((port) => ["--allow-port", `${port}`])];
+  // Memory is measured, not patience: more streams a second than one client has to have.
+  const config = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "vivarium-bench-")), "relay.toml");
+  fs.writeFileSync(config, "[limits]\nconnects-burst = 1000\naddress-burst = 1000\n");
+  const allowed = Object.values(ports).flatMap((port) => ["--allow-port", `${port}`]);
+  const flags = ["--config", config, "--allow-cidr", "127.0.0.0/8", ...allowed];
   const servers: [string, () => Promise<Child>][] = [
     ["our relay", async () => (await Relay.start(flags)).process],
     ["wisp-js", () => wispJs(1)],
@@ -120,6 +126,7 @@ async function relays(table: Table): Promise<void> {
     }
   }
   peer.stdin!.end();
+  fs.rmSync(path.dirname(config), { recursive: true });
   for (const [name, { unit, values }] of rows) table.add(name, unit, values);
 }
 
