@@ -158,12 +158,11 @@ async fn target(habit: Habit) -> Result<u16, Failure> {
                 match habit {
                     Habit::Source => while socket.write_all(&block).await.is_ok() {},
                     Habit::Sink => while socket.read(&mut block).await.is_ok_and(|n| n > 0) {},
-                    Habit::Echo => loop {
-                        match socket.read(&mut block).await {
-                            Ok(length @ 1..) => _ = socket.write_all(&block[..length]).await,
-                            _ => break,
+                    Habit::Echo => {
+                        while let Ok(length @ 1..) = socket.read(&mut block).await {
+                            _ = socket.write_all(&block[..length]).await;
                         }
-                    },
+                    }
                 }
             });
         }

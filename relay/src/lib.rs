@@ -26,6 +26,7 @@ pub mod resolve;
 mod session;
 pub mod shutdown;
 mod stream;
+mod tls;
 pub mod token;
 
 pub use config::Config;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,9 +12,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::Shared;
 use crate::audit::Audit;
@@ -25,7 +21,12 @@ use crate::http::{self, Refusal, Wish};
 use crate::limit::{Allowance, Party, Place};
 use crate::metrics::{Metrics, Rejection};
 use crate::session::{self, Peer};
-use crate::shutdown::{Phase, Shutdown};
+use crate::shutdown::Shutdown;
+use crate::tls;
+
+mod scrape;
+
+use scrape::{scrapes, state};
 
 /// How long a refusal may take to be taken.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -33,9 +34,6 @@ const REFUSAL: Duration = Duration::from_secs(1);
 /// Rest after an error of `accept`: without file descriptors it fails at once, again and
 /// again.
 const REST: Duration = Duration::from_millis(50);
-
-/// Connections to the metrics listener at once.
-const SCRAPERS_MAX: usize = 16;
 
 /// Why a relay does not start.
 #[derive(Debug)]
@@ -77,7 +75,8 @@ impl Relay {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let tls = config.tls.as_ref().map(|(chain, key)| acceptor(chain, key)).transpose()?;
+        let tls = config.tls.as_ref().map(|(chain, key)| tls::acceptor(chain, key));
+        let tls = tls.transpose().map_err(Error::Tls)?;
         let metrics = Arc::new(Metrics::default());
         let (audit, writer) = match &config.audit {
             None => (Audit::default(), None),
@@ -168,21 +167,6 @@ impl Relay {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
-}
-
-fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, Error> {
-    let wrong =
-        |file: &Path, error: &dyn fmt::Display| Error::Tls(format!("{}: {error}", file.display()));
-    let chain_file = CertificateDer::pem_file_iter(chain).map_err(|error| wrong(chain, &error))?;
-    let certificates =
-        chain_file.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(chain, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, private)
-        .map_err(|error| wrong(chain, &error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// One connection before it is a session.
@@ -318,43 +302,4 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut socket: S, response: &str
         Ok::<(), io::Error>(())
     };
     _ = timeout(REFUSAL, answered).await;
-}
-
-/// The answer to a question about the relay itself.
-fn state(wish: &Wish, shared: &Shared, shutdown: &Shutdown) -> String {
-    let plain = "text/plain; charset=utf-8";
-    match wish {
-        Wish::Metrics => http::response(200, "text/plain; version=0.0.4", &shared.metrics.render()),
-        Wish::Ready if shutdown.phase() != Phase::Running => {
-            http::response(503, plain, "draining\n")
-        }
-        _ => http::response(200, plain, "ok\n"),
-    }
-}
-
-/// Serves metrics and state, also while draining.
-async fn scrapes(listener: TcpListener, shared: Arc<Shared>, shutdown: Shutdown) {
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(), if open.len() < SCRAPERS_MAX => accepted,
-            Some(_) = open.join_next() => continue,
-        };
-        match accepted {
-            Ok((socket, from)) => {
-                open.spawn(scrape(socket, from.ip(), shared.clone(), shutdown.clone()));
-            }
-            Err(_) => sleep(REST).await,
-        }
-    }
-}
-
-async fn scrape(mut socket: TcpStream, from: IpAddr, shared: Arc<Shared>, shutdown: Shutdown) {
-    let Ok(Ok(head)) = timeout(REFUSAL, http::read_head(&mut socket)).await else { return };
-    let response = match head.and_then(|head| http::wish(&head, &shared.door, from)) {
-        Ok(Wish::Wisp(_)) => Refusal(404, "metrics only").response(),
-        Ok(wish) => state(&wish, &shared, &shutdown),
-        Err(refusal) => refusal.response(),
-    };
-    refuse(socket, &response).await;
 }

@@ -111,6 +111,9 @@ impl Policy {
         let mut class = Class::Public;
         for address in addresses {
             class = self.check_one(address::canonical(*address), port, &is_own)?;
+            if let Some(behind) = address::translated(*address) {
+                self.check_one(behind, port, &is_own)?;
+            }
         }
         Ok(class)
     }
@@ -226,9 +229,13 @@ mod tests {
     #[test]
     fn this_machine_is_not_a_public_address() {
         let own = Err(Denied::Address(Class::Own));
-        assert_eq!(check(&Policy::default(), &["8.8.4.4"], 80), own);
+        for text in ["8.8.4.4", "::ffff:8.8.4.4", "64:ff9b::8.8.4.4"] {
+            assert_eq!(check(&Policy::default(), &[text], 80), own, "{text}");
+        }
         let listed = Policy { denied: vec!["8.8.8.0/24".parse().unwrap()], ..Policy::default() };
-        assert_eq!(check(&listed, &["8.8.8.8"], 80), Err(Denied::Address(Class::Listed)));
+        for text in ["8.8.8.8", "64:ff9b::8.8.8.8"] {
+            assert_eq!(check(&listed, &[text], 80), Err(Denied::Address(Class::Listed)), "{text}");
+        }
     }
 
     #[test]

@@ -17,25 +17,26 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream as _, StreamExt};
+use futures_util::{Sink, Stream as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
-use wisp::server::{Event, Server, Violation};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use wisp::server::{Event, Server};
 use wisp::{MAX_MESSAGE, Reason};
 
 use crate::Shared;
 use crate::dial::Target;
 use crate::limit::{Allowance, Bucket, Party, Place};
-use crate::metrics::Rejection;
 use crate::shutdown::{Phase, Shutdown};
 use crate::token::Grant;
 
+mod end;
 mod streams;
 
+use end::{End, of_socket};
 use streams::Streams;
 
 /// Bytes before the client has been let in.
@@ -57,9 +58,6 @@ const WRITE_MAX: usize = 1024 * 1024;
 /// CONNECTs over a limit one after the other, none allowed between: then it is a flood.
 const REFUSED_MAX: usize = 1000;
 
-/// How long the last words of a connection may take.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 /// How often times are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -74,23 +72,6 @@ pub(crate) struct Peer {
     /// What its token grants, and its share of what that may have.
     pub(crate) grant: Option<Grant>,
     pub(crate) token_place: Option<Place>,
-}
-
-/// Why a connection ends.
-#[derive(Debug)]
-enum End {
-    /// The client went.
-    Gone,
-    /// The client has ended it in order.
-    Left(Reason),
-    /// We end it.
-    Reason(Reason),
-    /// The client broke WISP.
-    Violation(Violation),
-    /// The client broke the bounds of the WebSocket.
-    Frame(CloseCode, &'static str),
-    /// The handshake took too long.
-    Slow,
 }
 
 struct Session<S> {
@@ -214,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             match message {
                 Message::Binary(bytes) => self.receive(&bytes)?,
                 Message::Text(_) => return Err(End::Frame(CloseCode::Unsupported, "text")),
-                Message::Close(_) => return Err(End::Gone),
+                Message::Close(_) => return Err(End::Closed),
                 _ => {}
             }
         }
@@ -292,6 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let mut socket = Pin::new(&mut self.socket);
+        let was_blocked = self.blocked;
         loop {
             self.blocked = match socket.as_mut().poll_ready(cx) {
                 Poll::Ready(ready) => ready.map_err(|error| of_socket(&error)).map(|()| false)?,
@@ -299,6 +281,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             };
             if self.blocked {
                 return Ok(());
+            }
+            if was_blocked {
+                // Somebody has acknowledged bytes. Our ping may wait behind megabytes that a
+                // slow line is still carrying; that is no silence.
+                self.heard = Instant::now();
             }
             let Some(message) = self.server.transmit() else { break };
             let message = Message::Binary(message.into());
@@ -336,63 +323,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.streams.tick(&self.peer, &mut self.server, now);
         Ok(())
-    }
-
-    /// Says why it ends, as far as the client still listens.
-    async fn finish(&mut self, end: End) {
-        let metrics = &self.peer.shared.metrics;
-        let (reason, code, words) = match end {
-            End::Gone => return self.streams.end_all(&self.peer, Reason::NetworkError),
-            End::Left(reason) => (reason, CloseCode::Normal, String::new()),
-            End::Reason(reason) => (reason, of_reason(reason), reason.to_string()),
-            End::Violation(violation) => {
-                metrics.violations.fetch_add(1, Relaxed);
-                (Reason::Invalid, CloseCode::Protocol, violation.to_string())
-            }
-            End::Frame(code, words) => {
-                metrics.violations.fetch_add(1, Relaxed);
-                (Reason::Invalid, code, words.to_owned())
-            }
-            End::Slow => {
-                metrics.rejected(Rejection::Slow);
-                (Reason::DataTimeout, CloseCode::Policy, "the handshake took too long".to_owned())
-            }
-        };
-        if matches!(reason, Reason::AuthRequired | Reason::BadPassword) {
-            metrics.rejected(Rejection::Token);
-        }
-        self.streams.end_all(&self.peer, reason);
-        self.server.end(reason);
-        let frame = CloseFrame { code, reason: words.into() };
-        let (server, socket) = (&mut self.server, &mut self.socket);
-        let farewell = async {
-            while let Some(message) = server.transmit() {
-                socket.feed(Message::Binary(message.into())).await?;
-            }
-            socket.close(Some(frame)).await?;
-            // Until the client has closed its side: closing first would turn what it still
-            // sends into a reset, which could overtake our last words.
-            while socket.next().await.transpose()?.is_some() {}
-            Ok::<(), Error>(())
-        };
-        _ = timeout(FAREWELL, farewell).await;
-    }
-}
-
-/// What an error of the WebSocket means for the connection.
-fn of_socket(error: &Error) -> End {
-    match error {
-        Error::Capacity(_) => End::Frame(CloseCode::Size, "a message is too long"),
-        Error::Protocol(_) => End::Frame(CloseCode::Protocol, "not WebSocket"),
-        Error::Utf8(_) => End::Frame(CloseCode::Unsupported, "text"),
-        _ => End::Gone,
-    }
-}
-
-fn of_reason(reason: Reason) -> CloseCode {
-    match reason {
-        Reason::Voluntary => CloseCode::Away,
-        _ => CloseCode::Policy,
     }
 }
 

@@ -134,6 +134,16 @@ pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
+/// The IPv4 address that a NAT64 would go to, RFC 6052 §2.1.
+pub fn translated(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => {
+            inside(address).filter(|inside| inside.reaches_public).map(|inside| inside.v4.into())
+        }
+    }
+}
+
 fn classify_v4(address: Ipv4Addr) -> Class {
     let row = V4.iter().find(|(base, length, _)| {
         Cidr::new(IpAddr::from(*base), *length).contains(IpAddr::V4(address))

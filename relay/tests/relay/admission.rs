@@ -125,9 +125,11 @@ async fn without_a_token_nobody_comes_in() {
 #[tokio::test]
 async fn a_token_narrows_the_rules_and_is_counted() {
     let (key, echo) = (Scratch::new("scope", &KEY), TargetServer::start(Habit::Echo).await);
-    let text = format!("token-key-file = {:?}\nallow-port = [81]\n{}", key.0, {
-        format!("allow-cidr = [\"127.0.0.0/8\"]\n[limits]\nconnections-per-token = 1\n")
-    });
+    let text = format!(
+        "token-key-file = {:?}\nallow-port = [81]\nallow-cidr = [\"127.0.0.0/8\"]\n\
+         [limits]\nconnections-per-token = 1\n",
+        key.0
+    );
     let relay = Running::start(&text).await;
     let narrow = token(|claims| claims.ports = vec![81]);
     let mut client = Proper::with(relay.address, true, Some(&narrow)).await;

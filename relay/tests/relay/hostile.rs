@@ -4,6 +4,8 @@
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use wisp::packet::Packet;
 use wisp::{Kind, MAX_MESSAGE, Reason};
 
@@ -156,6 +158,16 @@ async fn frames_that_break_the_bounds_of_the_websocket() {
         _ = socket.write_all(&[2; 0x4000]).await;
     }
     assert_eq!(raw.farewell().await.code, Some(1009));
+    relay.reaches("relay_sessions_open 0").await;
+}
+
+#[tokio::test]
+async fn a_close_in_order_is_answered() {
+    let relay = Running::start("").await;
+    let mut raw = v1(&relay).await;
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "bye".into() };
+    raw.0.close(Some(frame)).await.unwrap();
+    assert_eq!(raw.farewell().await.code, Some(1000));
     relay.reaches("relay_sessions_open 0").await;
 }
 

@@ -287,3 +287,33 @@ fn the_settings_that_are_shipped_are_read() {
     std::fs::File::open(file).unwrap().read_to_string(&mut text).unwrap();
     assert!(settings.metrics.is_some() && text.contains("[timeouts]"));
 }
+
+#[test]
+fn every_threat_names_a_test_that_exists() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let text = std::fs::read_to_string(format!("{root}/docs/relay.md")).unwrap();
+    let (_, threats) = text.split_once("## Threats").unwrap();
+    let (threats, _) = threats.split_once("That each of these").unwrap();
+    let mut source = String::new();
+    let mut folders =
+        vec![format!("{root}/relay/src").into(), format!("{root}/relay/tests").into()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir::<std::path::PathBuf>(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                source += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 20);
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for test in tests.split(", ") {
+            let name = test.strip_prefix('`').and_then(|test| test.strip_suffix('`')).unwrap();
+            assert!(source.contains(&format!("fn {name}()")), "{name}");
+        }
+    }
+}
