@@ -14,6 +14,7 @@ const WARM_MS = 500;
 const PIECE = Buffer.alloc(16 * 1024, 7);
 const MOST_QUEUED = 4 << 20;
 const MIB = 1 << 20;
+const AT_ONCE = 16;
 
 const { hostname, port: at } = new URL(url);
 const socket = net.connect({ host: hostname, port: Number(at), noDelay: true });
@@ -127,8 +128,8 @@ function meter(unit) {
 
 if (mode === "download") {
   const count = meter(1);
-  packet = (type, stream, length) => {
-    if (type === CLOSE) fail(`stream ${stream} was closed`);
+  packet = (type, stream, length, payload) => {
+    if (type === CLOSE) fail(`stream ${stream} was closed: ${payload[0]}`);
     if (type === DATA) count(length);
   };
   ids.forEach(open);
@@ -148,7 +149,7 @@ if (mode === "download") {
   };
   socket.on("drain", more);
   packet = (type, stream, length, payload) => {
-    if (type === CLOSE) fail(`stream ${stream} was closed`);
+    if (type === CLOSE) fail(`stream ${stream} was closed: ${payload[0]}`);
     if (type === DATA) count(length);
     if (type === CONTINUE) {
       credit.set(stream, payload.readUInt32LE(0));
@@ -173,14 +174,21 @@ if (mode === "download") {
   ping();
   setTimeout(() => done(trips.sort((a, b) => a - b)[trips.length >> 1]), ms);
 } else {
+  let opened = 0;
   let answered = 0;
-  packet = (type, stream) => {
-    if (type === CLOSE) fail(`stream ${stream} was closed`);
-    if (type === DATA && ++answered === streams) console.log("idle");
+  // Some at a time: a relay bounds how many connections it opens at once.
+  const next = () => {
+    for (; opened < streams && opened - answered < AT_ONCE; ) {
+      open(ids[opened]);
+      send(DATA, ids[opened++], Buffer.alloc(1));
+    }
   };
-  for (const id of ids) {
-    open(id);
-    send(DATA, id, Buffer.alloc(1));
-  }
+  packet = (type, stream, _, payload) => {
+    if (type === CLOSE) fail(`stream ${stream} was closed: ${payload[0]}`);
+    if (type !== DATA) return;
+    if (++answered === streams) console.log("idle");
+    next();
+  };
+  next();
   process.stdin.resume().on("end", () => process.exit(0));
 }

@@ -1,10 +1,12 @@
 // `cargo xtask bench`: what the network costs. The guest's way to a server on loopback, side
 // by side with v86's own; our relay alone, side by side with wisp-js; latency and memory.
-// Prints a table and writes e2e/results/bench-network.json.
+// Prints tables and writes e2e/results/bench-{guest-network,relay}.json.
 import { expect, test, type Browser, type Page } from "@playwright/test";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import fs from "node:fs";
 import net from "node:net";
+import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { Machine } from "../pages/machine.ts";
@@ -27,16 +29,27 @@ const IDLE = { connections: 4, streams: 90 };
 
 type Ports = { source: number; sink: number; echo: number };
 
-test("network", async ({ browser }) => {
+test("network of a guest", async ({ browser }) => {
   const table = new Table();
-  const about = { ...machine(browser.version()), relay: path.basename(path.dirname(program())) };
+  const about = machine(browser.version());
   const world = await World.start();
   await guests(browser, table, world);
-  await relays(table);
   await world.stop();
-  console.log(`\n${Object.entries(about).map(([key, value]) => `${key}: ${value}`).join("\n")}\n\n${table.print()}\n`);
-  save(path.resolve(here, "../results/bench-network.json"), { machine: about, rows: table.rows });
+  publish("guest-network", about, table);
 });
+
+test("relay alone", async () => {
+  const table = new Table();
+  const { browser: _, ...about } = machine("none");
+  await relays(table);
+  publish("relay", about, table);
+});
+
+function publish(name: string, machine: Record<string, string | number>, table: Table): void {
+  const about = { ...machine, relay: path.basename(path.dirname(program())) };
+  console.log(`\n${Object.entries(about).map(([key, value]) => `${key}: ${value}`).join("\n")}\n\n${table.print()}\n`);
+  save(path.resolve(here, `../results/bench-${name}.json`), { machine: about, rows: table.rows });
+}
 
 /** Through an emulated guest, with our gateway and with v86's own adapter, by turns. */
 async function guests(browser: Browser, table: Table, world: World): Promise<void> {
@@ -81,7 +94,11 @@ async function relays(table: Table): Promise<void> {
   const peer = spawn(process.execPath, [path.join(here, "peer.mjs")], { stdio: ["pipe", "pipe", "inherit"] });
   const [line] = await once(peer.stdout!, "data");
   const ports = JSON.parse(`${line}`) as Ports;
-  const flags = ["--allow-cidr", "127.0.0.0/8", ...Object.values(ports).flatMap((port) => ["--allow-port", `${port}`])];
+  // Memory is measured, not patience: more streams a second than one client has to have.
+  const config = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "vivarium-bench-")), "relay.toml");
+  fs.writeFileSync(config, "[limits]\nconnects-burst = 1000\naddress-burst = 1000\n");
+  const allowed = Object.values(ports).flatMap((port) => ["--allow-port", `${port}`]);
+  const flags = ["--config", config, "--allow-cidr", "127.0.0.0/8", ...allowed];
   const servers: [string, () => Promise<Child>][] = [
     ["our relay", async () => (await Relay.start(flags)).process],
     ["wisp-js", () => wispJs(1)],
@@ -109,6 +126,7 @@ async function relays(table: Table): Promise<void> {
     }
   }
   peer.stdin!.end();
+  fs.rmSync(path.dirname(config), { recursive: true });
   for (const [name, { unit, values }] of rows) table.add(name, unit, values);
 }
 
