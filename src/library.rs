@@ -67,7 +67,11 @@ impl Library {
     /// Asks nothing yet.
     #[must_use]
     pub(crate) fn new() -> Self {
-        Self { version: RwSignal::new(0), lost: RwSignal::new(None), core: StoredValue::new_local(Rc::default()) }
+        Self {
+            version: RwSignal::new(0),
+            lost: RwSignal::new(None),
+            core: StoredValue::new_local(Rc::default()),
+        }
     }
 
     /// Counts the changes that this page knows of.
