@@ -91,9 +91,9 @@ impl Network {
     /// A network whose random numbers come from `seed`.
     #[must_use]
     pub fn new(settings: NetworkSettings, seed: [u8; 32]) -> Self {
-        let config = Config { mtu: MTU.into(), ..Config::default() };
+        let gateway = Gateway::new(Config::emulated(MTU), settings.policy.clone(), seed);
         let mut network = Self {
-            gateway: Gateway::new(config, settings.policy.clone(), seed),
+            gateway,
             settings: NetworkSettings::default(),
             link: Link::Off,
             wish: None,

@@ -81,8 +81,7 @@ fn boot(node: &mut Command) -> Result<Vec<u8>> {
         .context("starting node: is it installed, and on the PATH?")?;
     let mut to_guest = child.stdin.take().context("a pipe")?;
     let mut from_guest = child.stdout.take().context("a pipe")?;
-    let config = Config { mtu: MTU.into(), ..Config::default() };
-    let mut gateway = Gateway::new(config, Policy::default(), [0; 32]);
+    let mut gateway = Gateway::new(Config::emulated(MTU), Policy::default(), [0; 32]);
     let start = Instant::now();
     let mut length = [0; 4];
     while from_guest.read_exact(&mut length).is_ok() {
