@@ -11,6 +11,10 @@ use crate::step::{output, timed, which};
 pub(crate) const BROWSER: &[&str] =
     &["chromium", "chromium-driver", "fonts-dejavu-core", "fonts-noto-color-emoji"];
 
+/// What the test servers of the network are made with: a certificate authority, repositories,
+/// WISP servers of others.
+pub(crate) const SERVERS: &[&str] = &["git", "openssl", "python3-venv", "tar"];
+
 /// The Rust compiler with the WebAssembly target's sources, for where rustup cannot fetch it.
 pub(crate) const WASM_TOOLCHAIN: &[&str] = &["rustc-web", "rust-web-src"];
 

@@ -148,10 +148,12 @@ fn whole(report: &mut Report, tools: &Tools) {
         .any(|kind| root().join(format!("e2e/playwright.config.{kind}")).exists())
     {
         report.check("in the browser", || {
+            let relay = relay(&[])?;
             let mut playwright = Command::new("node");
             playwright
                 .args(["node_modules/@playwright/test/cli.js", "test", "-c", "e2e"])
                 .env("VIVARIUM_XTASK", tools::own_program()?)
+                .env("VIVARIUM_RELAY", relay)
                 .current_dir(root());
             test_program(&mut playwright, playwright_count)
         });
@@ -330,20 +332,32 @@ pub(crate) fn setup(quick: bool, image: impl FnOnce() -> Result<()>) -> Result<T
         return Ok(Tools { toolchain, trunk: PathBuf::new(), wasm_bindgen: PathBuf::new() });
     }
     if debian::here() || which("chromium").is_none() {
-        debian::ensure("the browser tests", debian::BROWSER)?;
+        debian::ensure("the browser tests", &[debian::BROWSER, debian::SERVERS].concat())?;
     }
     let tools = Tools::ensure()?;
     image()?;
     Ok(tools)
 }
 
+/// Builds the relay; returns its program.
+fn relay(how: &[&str]) -> Result<PathBuf> {
+    one(cargo().args(["build", "--package", "relay"]).args(how))?;
+    let profile = if how.is_empty() { "debug" } else { "release" };
+    // Ours is in `target/debug`, too.
+    let program = tools::own_program()?;
+    let target = program.ancestors().nth(2).context("this program's folder")?;
+    Ok(target.join(profile).join("relay"))
+}
+
 /// `cargo xtask bench`: not a test, but in the tests' browser, on the page as built.
 pub(crate) fn bench() -> Result<()> {
-    debian::ensure("the bench", debian::BROWSER)?;
+    debian::ensure("the bench", &[debian::BROWSER, debian::SERVERS].concat())?;
+    let relay = relay(&["--release"])?;
     let mut playwright = Command::new("node");
     playwright
         .args(["node_modules/@playwright/test/cli.js", "test", "-c", "e2e/bench"])
         .env("VIVARIUM_XTASK", tools::own_program()?)
+        .env("VIVARIUM_RELAY", relay)
         .current_dir(root());
     if !playwright.status()?.success() {
         bail!("the bench could not be finished; the lines above say why");
