@@ -177,8 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let mut moved = self.poll_receive(cx)?;
             moved |= self.streams.poll(cx, &self.peer, &mut self.server, !self.blocked);
+            let was_blocked = self.blocked;
             self.poll_transmit(cx)?;
-            if !moved {
+            // Streams that were not read while the socket took nothing have not asked to be
+            // woken either: now they are.
+            if !moved && (self.blocked || !was_blocked) {
                 return Ok(());
             }
         }

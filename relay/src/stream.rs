@@ -104,13 +104,8 @@ impl Stream {
         self.up_bytes += bytes.len() as u64;
         match (kind, &self.way) {
             (Kind::Tcp, _) => self.up.extend_from_slice(bytes),
-            (Kind::Udp, Way::Dialling(_)) if self.early.len() < EARLY_MAX => {
+            (Kind::Udp, _) if self.early.len() < EARLY_MAX => {
                 self.early.push_back(bytes.to_vec());
-            }
-            (Kind::Udp, Way::Udp(socket)) => {
-                self.moved = Instant::now();
-                // A full socket drops it, as networks do.
-                _ = socket.try_send(bytes);
             }
             (Kind::Udp, _) => {}
         }
@@ -220,8 +215,11 @@ impl Stream {
 
     fn poll_datagrams(&mut self, cx: &mut Context<'_>, id: u32, server: &mut Server) -> Turn {
         let Way::Udp(socket) = &self.way else { return Turn::Idle };
-        for datagram in self.early.drain(..) {
-            _ = socket.try_send(&datagram);
+        while let Some(datagram) = self.early.front() {
+            if socket.poll_send(cx, datagram).is_pending() {
+                break;
+            }
+            self.early.pop_front();
         }
         let mut space = [MaybeUninit::uninit(); READ];
         let mut buffer = ReadBuf::uninit(&mut space);
