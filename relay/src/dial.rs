@@ -14,6 +14,9 @@ use crate::policy::host::Host;
 use crate::policy::{Denied, Policy, Scope};
 use crate::resolve::{self, Resolver};
 
+/// Bytes that the kernel takes for a socket before they can be sent (TCP_NOTSENT_LOWAT).
+const UNSENT: u32 = 128 * 1024;
+
 /// What is needed to dial.
 #[derive(Debug)]
 pub(crate) struct Dialler {
@@ -103,8 +106,16 @@ impl Dialler {
 
 async fn stream(address: IpAddr, port: u16) -> io::Result<Socket> {
     let stream = TcpStream::connect((address, port)).await?;
-    stream.set_nodelay(true)?;
+    tune(&stream)?;
     Ok(Socket::Tcp(stream))
+}
+
+/// Writes go out at once, because they are gathered before; and what waits, waits with us,
+/// where it is counted. The kernel would take megabytes for each socket of a peer that reads
+/// nothing. What is under way to one that reads is not limited by that.
+pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)
 }
 
 async fn datagrams(address: IpAddr, port: u16) -> io::Result<Socket> {

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Shared;
 use crate::audit::Audit;
 use crate::config::{Config, Limits};
-use crate::dial::Dialler;
+use crate::dial::{Dialler, tune};
 use crate::http::{self, Refusal, Wish};
 use crate::limit::{Allowance, Party, Place};
 use crate::metrics::{Metrics, Rejection};
@@ -204,8 +204,7 @@ impl Arrival {
     }
 
     async fn serve(self, socket: TcpStream, tls: Option<TlsAcceptor>, all: Place) {
-        // Frames are gathered before they are written; waiting for more only adds delay.
-        _ = socket.set_nodelay(true);
+        _ = tune(&socket);
         // Before a byte is read, unless it is a proxy, who will say whom it stands for.
         let proxy = self.shared.door.trusts(self.from.to_canonical());
         let place = if proxy { None } else { Some(self.enter(self.from)) };

@@ -177,11 +177,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let mut moved = self.poll_receive(cx)?;
             moved |= self.streams.poll(cx, &self.peer, &mut self.server, !self.blocked);
-            let was_blocked = self.blocked;
-            self.poll_transmit(cx)?;
-            // Streams that were not read while the socket took nothing have not asked to be
-            // woken either: now they are.
-            if !moved && (self.blocked || !was_blocked) {
+            // What has gone out has made room, perhaps for streams that were not asked.
+            moved |= self.poll_transmit(cx)?;
+            if !moved {
                 return Ok(());
             }
         }
@@ -274,30 +272,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.refused > REFUSED_MAX { Err(End::Reason(Reason::Throttled)) } else { Ok(()) }
     }
 
-    fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    /// Sends what waits, as far as the socket takes it; whether anything went.
+    fn poll_transmit(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut socket = Pin::new(&mut self.socket);
-        let was_blocked = self.blocked;
+        let was_blocked = std::mem::replace(&mut self.blocked, true);
+        let mut moved = false;
         loop {
-            self.blocked = match socket.as_mut().poll_ready(cx) {
-                Poll::Ready(ready) => ready.map_err(|error| of_socket(&error)).map(|()| false)?,
-                Poll::Pending => true,
-            };
-            if self.blocked {
-                return Ok(());
+            match socket.as_mut().poll_ready(cx) {
+                Poll::Ready(ready) => ready.map_err(|error| of_socket(&error))?,
+                Poll::Pending => return Ok(moved),
             }
-            if was_blocked {
+            if was_blocked && !moved {
                 // Somebody has acknowledged bytes. Our ping may wait behind megabytes that a
                 // slow line is still carrying; that is no silence.
                 self.heard = Instant::now();
+                moved = true;
             }
             let Some(message) = self.server.transmit() else { break };
             let message = Message::Binary(message.into());
             socket.as_mut().start_send(message).map_err(|error| of_socket(&error))?;
+            moved = true;
         }
+        self.blocked = false;
         match socket.poll_flush(cx) {
-            Poll::Ready(flushed) => flushed.map_err(|error| of_socket(&error)),
-            Poll::Pending => Ok(()),
+            Poll::Ready(flushed) => flushed.map_err(|error| of_socket(&error))?,
+            Poll::Pending => {}
         }
+        Ok(moved)
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), End> {

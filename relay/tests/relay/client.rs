@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -43,7 +43,10 @@ impl Raw {
     }
 
     pub(crate) async fn open_with(address: SocketAddr, headers: &str) -> Self {
-        let mut socket = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Little, so that the relay finds it full all the time.
+        socket.set_recv_buffer_size(32 * 1024).unwrap();
+        let mut socket = socket.connect(address).await.unwrap();
         socket.write_all(request("/", headers).as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

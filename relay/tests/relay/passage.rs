@@ -71,6 +71,24 @@ async fn the_end_comes_after_the_last_byte() {
 }
 
 #[tokio::test]
+async fn a_socket_that_was_full_is_filled_again_at_once() {
+    // Version 1: nothing comes from the client that would wake the relay by chance.
+    let give = TargetServer::start(Habit::Give(12_000_000)).await;
+    let relay = Running::start(&open_to(give.port)).await;
+    let mut client = Proper::open(relay.address, false).await;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        streams.push(client.connect("127.0.0.1", give.port).await);
+    }
+    let whole = async {
+        for stream in streams {
+            assert_eq!(client.drain(stream).await.0.len(), 12_000_000);
+        }
+    };
+    soon(whole).await;
+}
+
+#[tokio::test]
 async fn what_was_sent_before_a_close_is_delivered() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

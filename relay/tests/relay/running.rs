@@ -10,7 +10,7 @@ use relay::metrics::Metrics;
 use relay::shutdown::{Trigger, channel};
 use relay::{Config, Relay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Nothing that is waited for takes longer, unless it is broken.
@@ -105,7 +105,13 @@ pub(crate) struct TargetServer {
 
 impl TargetServer {
     pub(crate) async fn start(habit: Habit) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if matches!(habit, Habit::Deaf) {
+            // What it does not read waits at the relay, not in the kernel.
+            socket.set_recv_buffer_size(4096).unwrap();
+        }
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(1024).unwrap();
         let port = listener.local_addr().unwrap().port();
         let came = Arc::new(AtomicUsize::new(0));
         let counter = came.clone();
