@@ -128,7 +128,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn own_files() -> Vec<PathBuf> {
-    ["src", "emulator", "xtask"]
+    ["src", "emulator", "relay", "wisp", "xtask"]
         .iter()
         .flat_map(|folder| rust_files(&root().join(folder)))
         .collect()
