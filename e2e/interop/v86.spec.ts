@@ -11,7 +11,7 @@ test("v86's own client downloads and uploads through our relay", async ({ page, 
   try {
     const base = `http://127.0.0.1:${world.web.port}`;
     expect((await plain.run(`wget -q -O - ${base}/large | sha256sum`)).output).toContain(LARGE_SHA256);
-    await plain.run("head -c 2000000 /dev/urandom > /tmp/up");
+    await plain.run("tr -d '\\0' < /dev/urandom | head -c 2000000 > /tmp/up");
     expect(await plain.run(`wget -q --post-file=/tmp/up -O /tmp/down ${base}/echo`)).toMatchObject({ status: 0 });
     expect(await plain.run("cmp /tmp/up /tmp/down")).toMatchObject({ status: 0 });
     // It opens a stream for each connection; all of them end.

@@ -13,7 +13,7 @@ pub const SOCKET_BUFFER: usize = 1024 * 1024;
 
 /// Bytes from the relay that wait for all guest sockets together, at most. Only a relay
 /// without flow credit can come near.
-const HELD_MAX: usize = 32 * 1024 * 1024;
+const HELD_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Link {

@@ -21,7 +21,7 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const BACKOFF_LIMIT: Duration = Duration::from_secs(30);
 
 /// A relay that was there for so long did not fail, but went.
-const STEADY: Duration = Duration::from_secs(10);
+const STEADY: Duration = Duration::from_secs(1);
 
 /// The page hears of changes this often at most.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);

@@ -50,7 +50,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2 * 60);
 
 /// Bytes of one stream that wait for the guest, at most. Only a relay without flow credit
 /// can send so many: it is cut off, because bytes are not dropped in silence.
-const DOWN_MAX: usize = 4 * 1024 * 1024;
+const DOWN_MAX: usize = 32 * 1024 * 1024;
 
 enum Upstream {
     /// Nobody yet.

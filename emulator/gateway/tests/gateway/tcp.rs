@@ -408,7 +408,7 @@ fn a_websocket_that_is_full_stops_the_guest() {
 fn a_relay_without_credit_is_cut_off_when_it_floods() {
     let mut world = World::with(v1(), Config::default(), Faults::default());
     let (slow, quick) = (world.open("example.org", 80), world.open("example.org", 81));
-    world.relay().say(0, &noise(6 * MIB));
+    world.relay().say(0, &noise(34 * MIB));
     world.relay().say(1, b"fine");
     world.until("RST", |world| world.guest.state(slow) == State::Closed);
     world.until("told", |world| world.relay().streams[0].closed == Some(Reason::ClientError));
@@ -422,15 +422,15 @@ fn a_relay_without_credit_is_cut_off_when_it_floods() {
 #[test]
 fn all_streams_of_such_a_relay_together_are_bounded() {
     let mut world = World::with(v1(), Config::default(), Faults::default());
-    let handles: Vec<_> = (0..12).map(|port| world.open("example.org", 80 + port)).collect();
-    for at in 0..12 {
+    let handles: Vec<_> = (0..3).map(|port| world.open("example.org", 80 + port)).collect();
+    for at in 0..3 {
         // Less than the bound of one stream.
-        world.relay().say(at, &noise(7 * MIB / 2));
+        world.relay().say(at, &noise(28 * MIB));
     }
     world.run(5_000);
     let states: Vec<_> = handles.iter().map(|handle| world.guest.state(*handle)).collect();
     let reset = states.iter().filter(|state| **state == State::Closed).count();
-    assert!((1..=4).contains(&reset), "{reset}");
+    assert_eq!(reset, 1);
 }
 
 #[test]
