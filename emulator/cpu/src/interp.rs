@@ -1,0 +1,226 @@
+//! The loop.
+
+use crate::code::Key;
+use crate::core::{Core, Fault};
+use crate::exception::Exception;
+use crate::tlb::Access;
+use crate::uop::{CODE_PAGE, Op, Uop};
+
+impl Core<'_> {
+    /// The decoded instruction at an address, if all of the way there is known; RIP is set in
+    /// any case.
+    #[inline(always)]
+    fn jump(&mut self, target: u64) -> Option<usize> {
+        self.state.rip = target;
+        let linear = self.linear_ip();
+        let physical = self.tlb.find(Access::Execute, linear, 1)?;
+        let index = self.code.find(Key::new(physical, self.mode, self.single))?;
+        self.state.gpr[CODE_PAGE as usize] = linear & !0xFFF;
+        self.page = physical & !0xFFF;
+        Some(index)
+    }
+
+    /// A branch whose distance is known: inside of a page, the way is kept in the instruction
+    /// at `at`.
+    #[inline(always)]
+    fn branch(&mut self, at: usize, uop: &Uop) -> Option<usize> {
+        if uop.disp != 0 {
+            return Some(uop.disp as usize - 1);
+        }
+        let from = self.page;
+        let target = self.target(uop);
+        let index = self.jump(target)?;
+        let inside = uop.next().wrapping_add(uop.imm as u64) < 4096;
+        if inside && self.page == from && uop.length() > 0 {
+            self.code.uops[at].disp = index as i32 + 1;
+        }
+        Some(index)
+    }
+
+    /// Executes from an index on until the limit is reached, a fault is raised, or the way on
+    /// is not known. RIP is that of the next instruction, or of the one that has faulted.
+    pub(crate) fn execute(&mut self, mut index: usize) -> Result<(), Fault> {
+        let mut count = self.count;
+        macro_rules! go {
+            ($next:expr) => {
+                match $next {
+                    Some(next) => {
+                        index = next;
+                        continue;
+                    }
+                    None => {
+                        self.count = count;
+                        return Ok(());
+                    }
+                }
+            };
+        }
+        loop {
+            let Some(&uop) = self.code.uops.get(index) else { return Ok(()) };
+            if count >= self.limit {
+                self.count = count;
+                self.state.rip = match uop.op {
+                    Op::NextPage => self.ip_at(uop.imm as u64),
+                    _ => self.ip_at(uop.offset()),
+                };
+                return Ok(());
+            }
+            let at = index;
+            index += 1;
+            count += 1;
+            let done = match uop.op {
+                Op::Mov => self.mov(&uop),
+                Op::Add => self.arithmetic(Op::Add, &uop),
+                Op::Sub => self.arithmetic(Op::Sub, &uop),
+                Op::And => self.arithmetic(Op::And, &uop),
+                Op::Or => self.arithmetic(Op::Or, &uop),
+                Op::Xor => self.arithmetic(Op::Xor, &uop),
+                Op::Adc => self.arithmetic(Op::Adc, &uop),
+                Op::Sbb => self.arithmetic(Op::Sbb, &uop),
+                Op::Cmp => self.compare(Op::Cmp, &uop),
+                Op::Test => self.compare(Op::Test, &uop),
+                Op::Push => self.push_operand(&uop),
+                Op::Pop => self.pop_operand(&uop),
+                Op::Nop => Ok(()),
+                Op::Jcc => {
+                    if self.state.flags.condition(uop.sub) {
+                        go!(self.branch(at, &uop))
+                    }
+                    continue;
+                }
+                Op::Jmp => go!(self.branch(at, &uop)),
+                Op::Link => {
+                    count -= 1;
+                    if uop.disp != 0 {
+                        index = uop.disp as usize - 1;
+                        continue;
+                    }
+                    go!(self.jump(self.ip_at(uop.offset())))
+                }
+                Op::NextPage => {
+                    count -= 1;
+                    go!(self.jump(self.ip_at(uop.imm as u64)))
+                }
+                Op::Straddle => {
+                    self.count = count - 1;
+                    self.state.rip = self.ip_at(uop.offset());
+                    return Ok(());
+                }
+                Op::Call => match self.call(&uop) {
+                    Ok(target) => go!(self.jump(target)),
+                    Err(fault) => Err(fault),
+                },
+                Op::Ret => match self.ret(&uop) {
+                    Ok(target) => go!(self.jump(target)),
+                    Err(fault) => Err(fault),
+                },
+                Op::JmpIndirect | Op::CallIndirect => match self.indirect(&uop) {
+                    Ok(target) => go!(self.jump(target)),
+                    Err(fault) => Err(fault),
+                },
+                Op::Loop | Op::Loope | Op::Loopne | Op::Jcxz => {
+                    if self.counts(&uop) {
+                        go!(self.branch(at, &uop))
+                    }
+                    continue;
+                }
+                Op::Movs | Op::Stos | Op::Lods | Op::Scas | Op::Cmps | Op::Ins | Op::Outs => {
+                    self.count = count;
+                    match self.string(&uop) {
+                        Ok(true) => Ok(()),
+                        Ok(false) => {
+                            self.state.rip = self.ip_at(uop.offset());
+                            return Ok(());
+                        }
+                        Err(fault) => Err(fault),
+                    }
+                }
+                Op::JmpFar
+                | Op::CallFar
+                | Op::RetFar
+                | Op::Iret
+                | Op::Int
+                | Op::Int3
+                | Op::Int1
+                | Op::Into
+                | Op::Syscall
+                | Op::Sysret
+                | Op::Sysenter
+                | Op::Sysexit => {
+                    self.count = count;
+                    self.state.rip = self.next_ip(&uop);
+                    match self.transfer(&uop) {
+                        Ok(()) => return Ok(()),
+                        Err(fault) => Err(fault),
+                    }
+                }
+                _ => {
+                    self.count = count;
+                    self.other(&uop)
+                }
+            };
+            if done.is_err() {
+                self.count = count;
+                self.state.rip = self.ip_at(uop.offset());
+                self.name_fault(&uop);
+                return Err(Fault);
+            }
+        }
+    }
+
+    /// A bad address in the stack segment is #SS(0) instead of #GP(0).
+    #[cold]
+    fn name_fault(&mut self, uop: &Uop) {
+        let stack = match uop.op {
+            Op::Push
+            | Op::Pop
+            | Op::Pushf
+            | Op::Popf
+            | Op::Call
+            | Op::CallIndirect
+            | Op::Ret
+            | Op::Enter
+            | Op::Leave
+            | Op::Iret
+            | Op::RetFar
+            | Op::PushSeg
+            | Op::PopSeg => uop.base == crate::uop::ZERO && uop.index == crate::uop::ZERO,
+            _ => false,
+        };
+        let framed = matches!(uop.base, 4 | 5) && uop.segment() == 0;
+        if std::mem::take(&mut self.noncanonical) && (stack || framed) {
+            self.exception = Exception::with_code(Exception::SS, 0);
+        }
+    }
+
+    /// Instructions that are rare enough for a call.
+    #[inline(never)]
+    fn other(&mut self, uop: &Uop) -> Result<(), Fault> {
+        match uop.op {
+            Op::Inc | Op::Dec | Op::Neg | Op::Not => self.unary(uop),
+            Op::Rol | Op::Ror | Op::Rcl | Op::Rcr | Op::Shl | Op::Shr | Op::Sar => self.shift(uop),
+            Op::Shld | Op::Shrd => self.shift_double(uop),
+            Op::Bt | Op::Bts | Op::Btr | Op::Btc => self.bit_test(uop),
+            Op::Bsf | Op::Bsr | Op::Popcnt => self.bit_scan(uop),
+            Op::Crc32 => self.crc32(uop),
+            Op::Lahf | Op::Sahf | Op::Salc | Op::Clc | Op::Stc | Op::Cmc | Op::Cld | Op::Std => {
+                self.flag(uop)
+            }
+            Op::Daa | Op::Das | Op::Aaa | Op::Aas | Op::Aam | Op::Aad => self.decimal(uop),
+            Op::Pushf | Op::Popf | Op::Pusha | Op::Popa | Op::Enter | Op::Leave => self.stack(uop),
+            Op::Bound => self.bound(uop),
+            Op::SseMove => self.sse_move(uop),
+            Op::SseLane => self.sse_lane(uop),
+            Op::SseFloat => self.sse_float(uop),
+            Op::X87 => self.x87(uop),
+            Op::Invalid if uop.sub == 1 => Err(self.protect()),
+            Op::Invalid | Op::Ud => Err(self.undefined()),
+            op if (op as u16) < Op::Cli as u16 && (op as u16) >= Op::MovFromSeg as u16 => {
+                self.segments(uop)
+            }
+            op if (op as u16) >= Op::Cli as u16 => self.system(uop),
+            Op::In | Op::Out => self.port(uop),
+            _ => self.integer(uop),
+        }
+    }
+}
