@@ -157,7 +157,7 @@ impl Core<'_> {
         let last = address.wrapping_add(length as u64 - 1);
         let last = if self.long() { last } else { last & 0xFFFF_FFFF };
         if self.long() && !(canonical(address) && canonical(last)) {
-            self.noncanonical = true;
+            self.noncanonical = Some(address);
             return Err(self.protect());
         }
         let first = self.translate(access, address, user)?;

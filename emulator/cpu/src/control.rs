@@ -34,10 +34,14 @@ impl Core<'_> {
     /// CALL and JMP through a register or memory.
     pub(crate) fn indirect(&mut self, uop: &Uop) -> Result<u64, Fault> {
         let target = self.destination(uop)?;
-        let target = self.check_target(target)?;
-        if uop.op == Op::CallIndirect {
-            self.push(uop.size, self.next_ip(uop))?;
+        if uop.op == Op::JmpIndirect {
+            return self.check_target(target);
         }
+        // The return address is stored even if the target raises #GP; RSP does not move.
+        let top = self.state.gpr[reg::RSP].wrapping_sub(1 << uop.size) & self.stack_mask();
+        self.store_sized(self.on_stack(top), uop.size, self.next_ip(uop))?;
+        let target = self.check_target(target)?;
+        self.set_stack(top);
         Ok(target)
     }
 
@@ -116,16 +120,15 @@ impl Core<'_> {
                 Ok(())
             }
             _ => {
-                let mut values = [0; 8];
-                for (at, value) in values.iter_mut().enumerate() {
-                    *value = self.peek(uop.size, (at as u64) << uop.size)?;
-                }
-                self.drop_bytes(8 << uop.size);
-                for (at, value) in values.iter().enumerate() {
+                // Registers that were popped before a fault keep what they got, as on the
+                // processors that there are; the stack pointer moves at the end.
+                for at in 0..8u8 {
+                    let value = self.peek(uop.size, u64::from(at) << uop.size)?;
                     if at != 3 {
-                        self.set_reg(7 - at as u8, uop.size, *value);
+                        self.set_reg(7 - at, uop.size, value);
                     }
                 }
+                self.drop_bytes(8 << uop.size);
                 Ok(())
             }
         }

@@ -132,7 +132,7 @@ impl Cpu {
             page: u64::MAX,
             single: false,
             implicit: false,
-            noncanonical: false,
+            noncanonical: None,
         };
         core.settle();
         core
@@ -162,8 +162,8 @@ pub(crate) struct Core<'a> {
     pub(crate) single: bool,
     /// The access is the processor's own, of supervisor privilege at any level.
     pub(crate) implicit: bool,
-    /// The last #GP is about an address that is not canonical: #SS if the stack was meant.
-    pub(crate) noncanonical: bool,
+    /// The last #GP is about this address, which is not canonical: #SS if it is the stack's.
+    pub(crate) noncanonical: Option<u64>,
 }
 
 impl Core<'_> {

@@ -5,11 +5,9 @@
 //! [`Op::Invalid`], which raises #UD: so the processor has exactly the instructions that are
 //! named here, and CPUID must not promise others.
 
-mod operands;
+pub(crate) mod operands;
 
-use iced_x86::{
-    Code, ConditionCode, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register,
-};
+use iced_x86::{Code, ConditionCode, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 
 use crate::sse;
 use crate::state::Mode;

@@ -98,7 +98,6 @@ impl Core<'_> {
     pub(crate) fn integer(&mut self, uop: &Uop) -> Result<(), Fault> {
         match uop.op {
             Op::MovAbsLoad | Op::MovAbsStore => return self.mov_absolute(uop),
-            Op::MovNti => return self.mov(uop),
             Op::Movzx | Op::Movsx => {
                 let from = Uop { size: uop.sub, ..*uop };
                 let value = self.source(&from)?;

@@ -4,7 +4,7 @@ use crate::code::Key;
 use crate::core::{Core, Fault};
 use crate::exception::Exception;
 use crate::tlb::Access;
-use crate::uop::{CODE_PAGE, Op, Uop};
+use crate::uop::{CODE_PAGE, MEM_DST, MEM_SRC, Op, Uop};
 
 impl Core<'_> {
     /// The decoded instruction at an address, if all of the way there is known; RIP is set in
@@ -171,24 +171,26 @@ impl Core<'_> {
     /// A bad address in the stack segment is #SS(0) instead of #GP(0).
     #[cold]
     fn name_fault(&mut self, uop: &Uop) {
-        let stack = match uop.op {
+        let Some(address) = self.noncanonical.take() else { return };
+        let memory = uop.flags & (MEM_DST | MEM_SRC) != 0 && address == self.address(uop);
+        let stack = matches!(
+            uop.op,
             Op::Push
-            | Op::Pop
-            | Op::Pushf
-            | Op::Popf
-            | Op::Call
-            | Op::CallIndirect
-            | Op::Ret
-            | Op::Enter
-            | Op::Leave
-            | Op::Iret
-            | Op::RetFar
-            | Op::PushSeg
-            | Op::PopSeg => uop.base == crate::uop::ZERO && uop.index == crate::uop::ZERO,
-            _ => false,
-        };
+                | Op::Pop
+                | Op::Pushf
+                | Op::Popf
+                | Op::Call
+                | Op::CallIndirect
+                | Op::Ret
+                | Op::Enter
+                | Op::Leave
+                | Op::Iret
+                | Op::RetFar
+                | Op::PushSeg
+                | Op::PopSeg
+        );
         let framed = matches!(uop.base, 4 | 5) && uop.segment() == 0;
-        if std::mem::take(&mut self.noncanonical) && (stack || framed) {
+        if if memory || !stack { framed } else { stack } {
             self.exception = Exception::with_code(Exception::SS, 0);
         }
     }
@@ -209,6 +211,7 @@ impl Core<'_> {
             Op::Daa | Op::Das | Op::Aaa | Op::Aas | Op::Aam | Op::Aad => self.decimal(uop),
             Op::Pushf | Op::Popf | Op::Pusha | Op::Popa | Op::Enter | Op::Leave => self.stack(uop),
             Op::Bound => self.bound(uop),
+            Op::MovNti => self.mov(uop),
             Op::SseMove => self.sse_move(uop),
             Op::SseLane => self.sse_lane(uop),
             Op::SseFloat => self.sse_float(uop),

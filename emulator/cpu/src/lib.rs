@@ -19,6 +19,7 @@ mod paging;
 mod segments;
 mod select;
 mod shift;
+mod soft;
 pub mod sse;
 pub mod state;
 mod string;

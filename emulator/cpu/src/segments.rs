@@ -272,7 +272,7 @@ impl Core<'_> {
                 Ok(())
             }
             Op::Arpl => {
-                let a = self.destination_to_modify(&Uop { size: 1, ..*uop })?;
+                let a = self.destination(&Uop { size: 1, ..*uop })?;
                 let wanted = self.reg(uop.src, 1) & 3;
                 let raise = a & 3 < wanted;
                 if raise {

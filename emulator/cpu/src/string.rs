@@ -76,8 +76,8 @@ impl Core<'_> {
                 to = true;
             }
             Op::Cmps => {
-                let a = self.load_sized(self.string_source(uop, mask), uop.size)?;
                 let b = self.load_sized(self.string_target(mask), uop.size)?;
+                let a = self.load_sized(self.string_source(uop, mask), uop.size)?;
                 alu(&mut self.state.flags, Op::Cmp, uop.size, a, b);
                 (from, to) = (true, true);
             }
@@ -113,13 +113,30 @@ impl Core<'_> {
             self.string_element(uop, mask)?;
             return Ok(true);
         }
+        if mask == 0xFFFF_FFFF {
+            // 32-bit registers are cut even if no element is moved.
+            self.state.gpr[reg::RCX] &= mask;
+            if matches!(uop.op, Op::Movs | Op::Stos) {
+                self.state.gpr[reg::RDI] &= mask;
+            }
+            if uop.op == Op::Movs {
+                self.state.gpr[reg::RSI] &= mask;
+            }
+        }
+        // Until the last element, flags are those from before (SDM vol. 2, REP).
+        let flags = self.state.flags;
+        let done = self.string_pieces(uop, mask);
+        if done != Ok(true) {
+            self.state.flags = flags;
+        }
+        done
+    }
+
+    /// Goes on with a repeated instruction; `false` if there is more to do.
+    fn string_pieces(&mut self, uop: &Uop, mask: u64) -> Result<bool, Fault> {
         for _ in 0..PIECES {
             let left = self.state.gpr[reg::RCX] & mask;
             if left == 0 {
-                if mask == 0xFFFF_FFFF {
-                    // The processor writes ECX back even if it was zero to begin with.
-                    self.state.gpr[reg::RCX] = 0;
-                }
                 return Ok(true);
             }
             let bulk = self.bulk(uop, left, mask);

@@ -44,7 +44,11 @@ impl Core<'_> {
                 self.stop();
                 Ok(())
             }
-            Op::Pause | Op::Clflush => Ok(()),
+            Op::Pause => Ok(()),
+            Op::Clflush => {
+                let address = self.address(uop);
+                self.load::<u8>(address).map(|_| ())
+            }
             Op::Cpuid => {
                 self.cpuid();
                 Ok(())
@@ -66,6 +70,19 @@ impl Core<'_> {
                 self.supervisor_only()?;
                 let address = self.address(uop);
                 self.tlb.flush_page(address);
+                self.stop();
+                Ok(())
+            }
+            Op::Invpcid => {
+                self.supervisor_only()?;
+                let kind = self.reg(uop.dst, if self.long() { 3 } else { 2 });
+                let address = self.address(uop);
+                self.load_wide(address)?;
+                if kind > 3 {
+                    return Err(self.protect());
+                }
+                // Whatever was asked for, more is allowed.
+                self.tlb.flush();
                 self.stop();
                 Ok(())
             }
@@ -433,9 +450,12 @@ impl Core<'_> {
             return Ok(());
         }
         let limit = u64::from(self.state.tr.limit);
+        if limit < 0x67 {
+            return Err(self.protect());
+        }
         let map = self.table_word(self.state.tr.base.wrapping_add(0x66))? & 0xFFFF;
         let at = map + u64::from(port >> 3);
-        if limit < 0x67 || at + 1 > limit {
+        if at + 1 > limit {
             return Err(self.protect());
         }
         let bits = self.table_word(self.state.tr.base.wrapping_add(at))? & 0xFFFF;

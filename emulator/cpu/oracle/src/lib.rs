@@ -1,7 +1,7 @@
 //! Executes instructions on the host's processor, for tests to compare with. Nothing of this
 //! ships; it is the one crate of the engine that is made of `unsafe`.
 //!
-//! There is no assembly in it. A signal handler may change the registers that its return
+//! There is next to no assembly in it. A signal handler may change the registers that its return
 //! restores, so one signal puts a guest's state onto the processor and the next one takes it
 //! off again:
 //!
@@ -214,6 +214,12 @@ impl Oracle {
     /// compatibility mode, and puts what the registers are then into `registers`.
     pub fn run(&mut self, registers: &mut Registers, compat: bool, step: bool) -> Trap {
         let exchange = self.exchange.get();
+        // SAFETY: 64-bit code does not look at these registers, and the kernel keeps them for
+        // the thread. Compatibility mode needs them: 0x2B is Linux's user data segment.
+        unsafe {
+            std::arch::asm!("mov ds, {0:e}", "mov es, {0:e}", in(reg) 0x2B,
+                options(nostack, preserves_flags));
+        }
         // SAFETY: `self` is borrowed mutably and the handlers run in this thread only while
         // this function waits for them.
         unsafe {

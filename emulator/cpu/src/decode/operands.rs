@@ -29,7 +29,11 @@ pub(crate) fn number(register: Register) -> u8 {
     if register >= Register::AH && register <= Register::BH {
         HIGH | (register as u8 - Register::AH as u8)
     } else {
-        register.number() as u8
+        // A register's low parts have its number; SPL … DIL would not have it by themselves.
+        match register.full_register() {
+            Register::None => register.number() as u8,
+            full => full.number() as u8,
+        }
     }
 }
 

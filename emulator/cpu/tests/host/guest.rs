@@ -103,7 +103,8 @@ impl Guest {
         state.set_legacy_area(&registers.fxsave);
         state.cr0 = 0x8005_0033;
         state.cr3 = 0x1000;
-        state.cr4 = 0x6F0 | 1 << 11;
+        state.cr4 = 0x6F0 | 1 << 11 | 1 << 18;
+        state.tr.limit = 0;
         state.msrs.efer = 0xD01;
         state.cpl = 3;
         let data = Segment::flat(0x2B, 0xC0F3);
