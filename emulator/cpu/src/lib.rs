@@ -9,6 +9,7 @@ mod core;
 mod cpuid;
 pub mod decode;
 mod exception;
+mod family;
 pub mod flags;
 mod integer;
 mod interp;

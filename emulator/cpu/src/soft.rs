@@ -156,11 +156,12 @@ impl Number {
             Class::Infinity => most,
             Class::Nan => most | self.significand >> (63 - bits) & mask,
             Class::Finite => {
+                // Results of unmasked exceptions, which nobody sees, may lie outside.
                 let biased = self.exponent + bias;
                 if biased > 0 {
-                    (biased as u64) << bits | self.significand >> (63 - bits) & mask
+                    (biased as u64) << bits & most | self.significand >> (63 - bits) & mask
                 } else {
-                    self.significand >> (63 - bits + (1 - biased) as u32)
+                    self.significand.checked_shr(63 - bits + (1 - biased) as u32).unwrap_or(0)
                 }
             }
         }

@@ -14,37 +14,11 @@ mod text;
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use crate::decode::operands::{log2, place_operands, register_size};
+use crate::family::family;
 use crate::uop::{MMX, Op, Uop};
 
 /// Bits of MXCSR that exist.
 pub const MXCSR_MASK: u32 = 0xFFFF;
-
-macro_rules! family {
-    ($(#[$doc:meta])* $name:ident: $($variant:ident),* $(,)?) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        #[expect(missing_docs, reason = "the names are the manual's")]
-        pub enum $name { $($variant),* }
-
-        impl $name {
-            const ALL: &[$name] = &[$($name::$variant),*];
-
-            fn of(mnemonic: Mnemonic) -> Option<Self> {
-                match mnemonic {
-                    $(Mnemonic::$variant => Some($name::$variant),)*
-                    _ => None,
-                }
-            }
-
-            /// The operation in `sub` of a micro-operation of this family.
-            #[inline(always)]
-            pub fn from_sub(sub: u8) -> Self {
-                Self::ALL[(sub as usize).min(Self::ALL.len() - 1)]
-            }
-        }
-    };
-}
 
 family! {
     /// Moves between registers and memory, without arithmetic.
@@ -136,6 +110,13 @@ pub(crate) fn lower(i: &Instruction) -> Option<Uop> {
         } else if i.op1_register().is_gpr() {
             uop.imm = FROM_GENERAL;
         }
+    }
+    if matches!(mnemonic, Mnemonic::Maskmovq | Mnemonic::Maskmovdqu) {
+        // Operand 0 is memory at DS:RDI.
+        uop.flags = uop.flags & MMX
+            | if i.op0_kind() == OpKind::MemorySegEDI { crate::uop::ADDR32 } else { 0 };
+        uop.dst = i.op1_register().number() as u8;
+        uop.src = i.op2_register().number() as u8;
     }
     if op == Op::SseFloat && i.op0_register().is_gpr() {
         // The size of the integer that a conversion makes.

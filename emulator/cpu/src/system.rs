@@ -104,7 +104,8 @@ impl Core<'_> {
                 self.save_area(uop)
             }
             Op::Emms => {
-                self.check_fpu()?;
+                self.enter_mmx()?;
+                self.state.x87.enter_mmx();
                 self.state.x87.tags = 0;
                 Ok(())
             }

@@ -1,6 +1,7 @@
 //! FXSAVE, FXRSTOR, XSAVE, XRSTOR, LDMXCSR, STMXCSR.
 
 use super::MXCSR_MASK;
+use crate::access::canonical;
 use crate::core::{Core, Fault};
 use crate::state::reg;
 use crate::system::CR4_OSXSAVE;
@@ -58,6 +59,10 @@ impl Core<'_> {
 
     fn aligned(&mut self, uop: &Uop, mask: u64) -> Result<u64, Fault> {
         let address = self.address(uop);
+        if self.long() && !canonical(address) {
+            self.noncanonical = Some(address);
+            return Err(self.protect());
+        }
         if address & mask != 0 {
             return Err(self.protect());
         }

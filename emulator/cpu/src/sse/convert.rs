@@ -66,8 +66,8 @@ impl Core<'_> {
         let to_mmx =
             matches!(op, Float::Cvtps2pi | Float::Cvttps2pi | Float::Cvtpd2pi | Float::Cvttpd2pi);
         self.check_sse()?;
-        // CVTPI2PD from memory leaves the x87 unit alone.
-        let mmx = to_mmx || uop.has(MMX) || op == Float::Cvtpi2ps;
+        // CVTPI2PS and CVTPI2PD from memory leave the x87 unit alone.
+        let mmx = to_mmx || uop.has(MMX);
         if mmx {
             self.enter_mmx()?;
         }
@@ -78,6 +78,9 @@ impl Core<'_> {
             _ if from_mmx && !uop.has(MEM_SRC) => self.mmx(uop.src).into(),
             _ => self.float_source(uop)?,
         };
+        if mmx {
+            self.state.x87.enter_mmx();
+        }
         let a = self.xmm(uop.dst);
         let mut unit = Unit::new(self.state.mxcsr);
         let size = uop.imm as u8;
@@ -157,10 +160,6 @@ impl Core<'_> {
             }
             _ if to_mmx => self.set_mmx(uop.dst, r as u64),
             _ => self.set_xmm(uop.dst, r),
-        }
-        if mmx {
-            self.state.x87.tags = 0xFF;
-            self.state.x87.status &= !0x3800;
         }
         Ok(())
     }

@@ -403,15 +403,20 @@ impl Unit {
                     r[at as usize] = self.lane(Arithmetic::Mul, kind, take(a, at), take(b, at));
                 }
                 let stop = self.env.flags & self.env.unmasked != 0;
-                let mut sum = 0;
-                if !stop {
-                    sum = self.lane(Arithmetic::Add, kind, r[0], r[1]);
-                    if count == 4 {
-                        let upper = self.lane(Arithmetic::Add, kind, r[2], r[3]);
-                        sum = self.lane(Arithmetic::Add, kind, sum, upper);
+                // Each lane adds in its own order, which decides between two NaNs.
+                let mut step = 1;
+                while step < count && !stop {
+                    let terms = r;
+                    for at in 0..count {
+                        let (x, y) = (terms[at as usize], terms[(at ^ step) as usize]);
+                        let (x, y) = if step == 1 { (y, x) } else { (x, y) };
+                        r[at as usize] = self.lane(Arithmetic::Add, kind, x, y);
                     }
+                    step *= 2;
                 }
-                r = [0, 1, 2, 3].map(|at| if imm >> at & 1 != 0 { sum } else { 0 });
+                for at in (0..4).filter(|at| imm >> at & 1 == 0) {
+                    r[at] = 0;
+                }
             }
         }
         let bits = kind.bits();

@@ -34,8 +34,7 @@ impl Core<'_> {
     #[inline(always)]
     pub(crate) fn mmx_done(&mut self, uop: &Uop) {
         if uses_mmx(uop) {
-            self.state.x87.tags = 0xFF;
-            self.state.x87.status &= !0x3800;
+            self.state.x87.enter_mmx();
         }
     }
 
@@ -89,6 +88,10 @@ impl Core<'_> {
 
     #[inline(always)]
     fn store_vector(&mut self, uop: &Uop, value: u128, aligned: bool) -> Result<(), Fault> {
+        if uses_mmx(uop) {
+            // Even if the store faults.
+            self.state.x87.status &= !0x3800;
+        }
         let address = self.address(uop);
         if uop.size < 4 {
             return self.store_sized(address, uop.size, value as u64);
@@ -230,14 +233,13 @@ impl Core<'_> {
             override_ => override_ - 1,
         };
         let address = self.in_segment(which, offset);
-        let mut last = None;
+        self.mmx_done(uop);
+        // Today's processors fault for bytes that the mask leaves out, too (SDM vol. 2 leaves
+        // it to them).
         for at in (0..count).filter(|at| mask[*at] & 0x80 != 0) {
             self.probe_write(address.wrapping_add(at as u64), 1)?;
-            last = Some(at);
         }
-        if last.is_none() {
-            return Ok(());
-        }
+        self.probe_write(address, count)?;
         for at in (0..count).filter(|at| mask[*at] & 0x80 != 0) {
             self.store::<u8>(address.wrapping_add(at as u64), bytes[at].into())?;
         }
