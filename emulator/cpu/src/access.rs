@@ -30,6 +30,9 @@ pub(crate) fn canonical(address: u64) -> bool {
     ((address << 16) as i64 >> 16) as u64 == address
 }
 
+/// The longest operand that is one access.
+const PIECE: usize = 16;
+
 fn width(size: usize) -> Width {
     match size {
         1 => Width::Byte,
@@ -156,11 +159,16 @@ impl Core<'_> {
         let user = self.state.cpl == 3 && !self.implicit;
         let last = address.wrapping_add(length as u64 - 1);
         let last = if self.long() { last } else { last & 0xFFFF_FFFF };
-        if self.long() && !(canonical(address) && canonical(last)) {
+        // Operands beyond this size are moved in pieces, the first one first.
+        if self.long() && !(canonical(address) && (length > PIECE || canonical(last))) {
             self.noncanonical = Some(address);
             return Err(self.protect());
         }
         let first = self.translate(access, address, user)?;
+        if self.long() && !canonical(last) {
+            self.noncanonical = Some(address);
+            return Err(self.protect());
+        }
         if address & !0xFFF == last & !0xFFF {
             return Ok((first, None));
         }

@@ -254,7 +254,8 @@ impl Env {
 
     /// A result that is too small even when it has been rounded.
     fn tiny(&mut self, format: Format, sign: bool, exponent: i32, significand: u128) -> Number {
-        if self.unmasked & UE != 0 {
+        let adjustable = !self.adjust || exponent + format.wrap >= format.least;
+        if self.unmasked & UE != 0 && adjustable {
             let (kept, inexact, up) = self.cut(sign, significand, format.precision);
             self.flags |= UE | if inexact { PE } else { 0 };
             self.up = up;
@@ -306,7 +307,9 @@ impl Env {
     fn huge(&mut self, format: Format, number: Number, inexact: bool, up: bool) -> Number {
         self.flags |= OE;
         let sign = number.sign;
-        if self.unmasked & OE != 0 {
+        // What is too large even for the adjustment is treated as if masked.
+        let adjustable = !self.adjust || number.exponent - format.wrap <= format.most;
+        if self.unmasked & OE != 0 && adjustable {
             self.flags |= if inexact { PE } else { 0 };
             self.up = up;
             let adjust = if self.adjust { format.wrap } else { 0 };

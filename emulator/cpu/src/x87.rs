@@ -351,11 +351,17 @@ impl X87 {
     pub(crate) fn note(&mut self, env: &Env, memory: bool) -> bool {
         let unmasked = env.flags & env.unmasked;
         let stopped = unmasked & BEFORE != 0;
-        let flags = if stopped { env.flags & BEFORE } else { env.flags };
         let held = memory && unmasked & (soft::OE | soft::UE) != 0;
+        let flags = if stopped {
+            env.flags & BEFORE
+        } else if held {
+            env.flags & !soft::PE
+        } else {
+            env.flags
+        };
         self.status |= flags as u16;
         self.status &= !C1;
-        if env.up && flags & (soft::PE | soft::OE | soft::UE) != 0 && !stopped {
+        if env.up && flags & (soft::PE | soft::OE | soft::UE) != 0 && !stopped && !held {
             self.status |= C1;
         }
         self.summarize();
@@ -422,13 +428,11 @@ impl Core<'_> {
                     Fop::Ffree => x87.free(uop.dst),
                     Fop::Ffreep => {
                         x87.free(uop.dst);
-                        x87.rotate(1);
+                        x87.pop();
                     }
                     _ => return Ok(()),
                 }
-                if matches!(fop, Fop::Fincstp | Fop::Fdecstp) {
-                    x87.status &= !C1;
-                }
+                x87.status &= !C1;
                 Ok(())
             }
         }

@@ -409,7 +409,7 @@ impl Unit {
                     let terms = r;
                     for at in 0..count {
                         let (x, y) = (terms[at as usize], terms[(at ^ step) as usize]);
-                        let (x, y) = if step == 1 { (y, x) } else { (x, y) };
+                        let (x, y) = if step == 1 && count == 4 { (y, x) } else { (x, y) };
                         r[at as usize] = self.lane(Arithmetic::Add, kind, x, y);
                     }
                     step *= 2;

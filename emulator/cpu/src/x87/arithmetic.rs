@@ -182,26 +182,33 @@ impl Core<'_> {
             (None, x87.stack_fault(false))
         } else {
             let b = memory.map_or_else(|| x87.get(place).unpack(), Operand::Number);
-            x87.compare(fop, b)
-        };
-        if goes_on {
-            let bits = match order {
-                None => C3 | C2 | C0,
-                Some(Ordering::Less) => C0,
-                Some(Ordering::Equal) => C3,
-                Some(Ordering::Greater) => 0,
-            };
+            let before = x87.status & C1;
+            let compared = x87.compare(fop, b);
             if to_flags {
-                let mut status = 0;
-                for (code, flag) in [(C3, ZF), (C2, PF), (C0, CF)] {
-                    if bits & code != 0 {
-                        status |= flag;
-                    }
-                }
-                self.state.flags.set_status(status);
-            } else {
-                x87.status = x87.status & !(C3 | C2 | C0) | bits;
+                // These leave C1 alone.
+                x87.status |= before;
             }
+            compared
+        };
+        let bits = match order {
+            None => C3 | C2 | C0,
+            Some(Ordering::Less) => C0,
+            Some(Ordering::Equal) => C3,
+            Some(Ordering::Greater) => 0,
+        };
+        // The answer is given even if an exception keeps the stack from being popped.
+        if to_flags {
+            let mut status = 0;
+            for (code, flag) in [(C3, ZF), (C2, PF), (C0, CF)] {
+                if bits & code != 0 {
+                    status |= flag;
+                }
+            }
+            self.state.flags.set_status(status);
+        } else {
+            x87.status = x87.status & !(C3 | C2 | C0) | bits;
+        }
+        if goes_on {
             let x87 = &mut self.state.x87;
             match fop {
                 Fop::Fcomp | Fop::Fucomp | Fop::Ficomp | Fop::Fcomip | Fop::Fucomip => x87.pop(),
@@ -219,6 +226,9 @@ impl Core<'_> {
         let x87 = &mut self.state.x87;
         let two = matches!(fop, Fop::Fscale | Fop::Fprem | Fop::Fprem1);
         if x87.empty(0) || (two && x87.empty(1)) {
+            if matches!(fop, Fop::Fprem | Fop::Fprem1) {
+                x87.status &= !C2;
+            }
             if x87.stack_fault(false) {
                 x87.set(0, Extended::INDEFINITE);
                 if fop == Fop::Fxtract {

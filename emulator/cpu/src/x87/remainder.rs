@@ -9,9 +9,14 @@ impl X87 {
     pub(super) fn remainder(&mut self, nearest: bool) {
         let mut env = self.env();
         let (a, b) = (self.get(0).unpack(), self.get(1).unpack());
+        // An answer that is no remainder leaves C0 and C3 alone.
+        let kept = self.status & (C0 | C3);
         let mut codes = 0;
         let r = match X87::operands(&mut env, a, b) {
-            Err(nan) => nan,
+            Err(nan) => {
+                codes = kept;
+                nan
+            }
             Ok((a, b)) => match (a.class, b.class) {
                 (Class::Infinity, _) | (_, Class::Zero) => {
                     env.flags |= IE;
@@ -34,8 +39,15 @@ impl X87 {
                 }
             },
         };
-        if self.note(&env, false) {
-            self.status = self.status & !(C0 | C1 | C2 | C3) | codes;
+        if env.flags & IE != 0 {
+            codes = kept;
+        }
+        let goes_on = self.note(&env, false);
+        if !goes_on {
+            codes = kept;
+        }
+        self.status = self.status & !(C0 | C2 | C3) | codes;
+        if goes_on {
             self.set(0, Extended::pack(r));
         }
     }

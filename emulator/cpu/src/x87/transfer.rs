@@ -8,20 +8,15 @@ use crate::uop::Uop;
 
 impl Core<'_> {
     fn load_extended(&mut self, address: u64) -> Result<Extended, Fault> {
-        let mut bytes = [0; 10];
-        self.load_bytes(address, &mut bytes)?;
-        let (low, high) = bytes.split_at(8);
-        Ok(Extended {
-            significand: u64::from_le_bytes(low.try_into().unwrap_or_default()),
-            exponent: u16::from_le_bytes(high.try_into().unwrap_or_default()),
-        })
+        let significand = self.load::<u64>(address)?;
+        let exponent = self.load::<u16>(address.wrapping_add(8))? as u16;
+        Ok(Extended { significand, exponent })
     }
 
+    /// Two stores: if the second faults, the first has happened.
     fn store_extended(&mut self, address: u64, value: Extended) -> Result<(), Fault> {
-        let mut bytes = [0; 10];
-        bytes[..8].copy_from_slice(&value.significand.to_le_bytes());
-        bytes[8..].copy_from_slice(&value.exponent.to_le_bytes());
-        self.store_bytes(address, &bytes)
+        self.store::<u64>(address, value.significand)?;
+        self.store::<u16>(address.wrapping_add(8), value.exponent.into())
     }
 
     pub(crate) fn fpu_transfer(
@@ -75,7 +70,8 @@ impl Core<'_> {
         } else if number.denormal {
             env.flags |= DE;
         }
-        if x87.note(&env, false) {
+        // A denormal is loaded even if that exception is not masked.
+        if x87.note(&env, false) || env.flags & IE == 0 {
             x87.push(Extended::pack(value));
         }
         Ok(())
@@ -83,9 +79,8 @@ impl Core<'_> {
 
     /// FST, FSTP to memory.
     fn fst(&mut self, fop: Fop, uop: &Uop, address: u64) -> Result<(), Fault> {
-        let length = if uop.size == TEN_BYTES { 10 } else { 1 << uop.size };
-        // Memory faults come before those of the unit.
-        self.probe_write(address, length)?;
+        // The unit changes only after the store; an exception that prevents the store prevents
+        // its faults, too.
         let mut x87 = self.state.x87;
         let mut value = x87.get(0);
         let mut goes_on = true;
@@ -119,8 +114,7 @@ impl Core<'_> {
 
     /// FIST, FISTP, FISTTP.
     fn fist(&mut self, fop: Fop, uop: &Uop, address: u64) -> Result<(), Fault> {
-        self.probe_write(address, 1 << uop.size)?;
-        let x87 = &mut self.state.x87;
+        let mut x87 = self.state.x87;
         let top = sign(uop.size);
         let (mut bits, mut goes_on) = (top, true);
         if x87.empty(0) {
@@ -152,14 +146,14 @@ impl Core<'_> {
             }
             self.store_sized(address, uop.size, bits)?;
         }
+        self.state.x87 = x87;
         Ok(())
     }
 
     /// FBSTP: eighteen decimal digits and a sign.
     fn fbstp(&mut self, address: u64) -> Result<(), Fault> {
         const LIMIT: u64 = 1_000_000_000_000_000_000;
-        self.probe_write(address, 10)?;
-        let x87 = &mut self.state.x87;
+        let mut x87 = self.state.x87;
         let indefinite = Extended { significand: 0xC000_0000_0000_0000, exponent: 0xFFFF };
         let (mut packed, mut goes_on) = (indefinite, true);
         if x87.empty(0) {
@@ -183,6 +177,7 @@ impl Core<'_> {
             x87.pop();
             self.store_extended(address, packed)?;
         }
+        self.state.x87 = x87;
         Ok(())
     }
 
@@ -202,7 +197,16 @@ impl Core<'_> {
                     }
                 }
             }
-            Fop::Fst | Fop::Fstp | Fop::Fstpnce => {
+            Fop::Fstpnce => {
+                // No stack fault: an empty register is not copied.
+                let value = x87.get(0);
+                x87.status &= !C1;
+                if !x87.empty(0) {
+                    x87.set(uop.dst, value);
+                }
+                x87.pop();
+            }
+            Fop::Fst | Fop::Fstp => {
                 let value = if x87.empty(0) {
                     if !x87.stack_fault(false) {
                         return;
@@ -245,12 +249,11 @@ impl Core<'_> {
                     _ => !flags.parity(),
                 };
                 if x87.empty(0) || x87.empty(uop.src) {
-                    if x87.stack_fault(false) && holds {
+                    if x87.stack_fault(false) {
                         x87.set(0, Extended::INDEFINITE);
                     }
                     return;
                 }
-                x87.status &= !C1;
                 if holds {
                     let value = x87.get(uop.src);
                     x87.set(0, value);

@@ -6,14 +6,14 @@ use emulator_cpu::{Cpu, Exception, State};
 use emulator_cpu_oracle::{Protection, Registers};
 
 /// Two pages of code.
-pub const CODE: u64 = 0x1000_0000;
+pub(crate) const CODE: u64 = 0x1000_0000;
 /// Two pages to write to, then one to read only, then nothing.
-pub const DATA: u64 = 0x2000_0000;
+pub(crate) const DATA: u64 = 0x2000_0000;
 /// Bytes that can be written to.
-pub const DATA_SIZE: usize = 0x2000;
+pub(crate) const DATA_SIZE: usize = 0x2000;
 
 /// What the host maps.
-pub const PAGES: &[(u64, usize, Protection)] = &[
+pub(crate) const PAGES: &[(u64, usize, Protection)] = &[
     (CODE, 0x2000, Protection::Execute),
     (DATA, DATA_SIZE, Protection::Write),
     (DATA + DATA_SIZE as u64, 0x1000, Protection::Read),
@@ -23,7 +23,7 @@ const CODE_PHYSICAL: u64 = 0x1_0000;
 const DATA_PHYSICAL: u64 = 0x2_0000;
 
 /// A board with nothing on it.
-pub struct Empty;
+pub(crate) struct Empty;
 
 impl Bus for Empty {
     fn port_in(&mut self, _: u16, width: Width, _: Cycle<'_>) -> u32 {
@@ -56,13 +56,13 @@ impl Bus for Empty {
 }
 
 /// The emulated processor with its memory.
-pub struct Guest {
-    pub cpu: Cpu,
-    pub memory: Memory,
+pub(crate) struct Guest {
+    pub(crate) cpu: Cpu,
+    pub(crate) memory: Memory,
 }
 
 impl Guest {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut memory = Memory::new(0x4_0000);
         let mut table = |at: u64, index: u64, entry: u64| {
             memory.write(at + 8 * index, entry).unwrap();
@@ -79,23 +79,23 @@ impl Guest {
         Guest { cpu: Cpu::default(), memory }
     }
 
-    pub fn write_code(&mut self, at: u64, bytes: &[u8]) {
+    pub(crate) fn write_code(&mut self, at: u64, bytes: &[u8]) {
         self.memory
             .slice_mut(CODE_PHYSICAL + at - CODE, bytes.len())
             .unwrap()
             .copy_from_slice(bytes);
     }
 
-    pub fn write_data(&mut self, bytes: &[u8]) {
+    pub(crate) fn write_data(&mut self, bytes: &[u8]) {
         self.memory.slice_mut(DATA_PHYSICAL, DATA_SIZE).unwrap().copy_from_slice(bytes);
     }
 
-    pub fn data(&self) -> &[u8] {
+    pub(crate) fn data(&self) -> &[u8] {
         self.memory.slice(DATA_PHYSICAL, DATA_SIZE).unwrap()
     }
 
     /// A user program of Linux with these registers.
-    pub fn set(&mut self, registers: &Registers, compat: bool) {
+    pub(crate) fn set(&mut self, registers: &Registers, compat: bool) {
         let mut state = State::default();
         state.gpr[..16].copy_from_slice(&registers.gpr);
         state.rip = registers.rip;
@@ -118,11 +118,11 @@ impl Guest {
         self.cpu.state = state;
     }
 
-    pub fn step(&mut self) -> Result<(), Exception> {
+    pub(crate) fn step(&mut self) -> Result<(), Exception> {
         self.cpu.step(&mut self.memory, &mut Empty, 0)
     }
 
-    pub fn registers(&self) -> Registers {
+    pub(crate) fn registers(&self) -> Registers {
         let state = &self.cpu.state;
         let mut gpr = [0; 16];
         gpr.copy_from_slice(&state.gpr[..16]);

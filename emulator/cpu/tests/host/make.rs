@@ -12,13 +12,13 @@ use crate::guest::{CODE, DATA};
 use crate::random::Random;
 
 /// An encoded instruction.
-pub struct Made {
-    pub compat: bool,
-    pub bytes: Vec<u8>,
-    pub instruction: Instruction,
-    pub uop: Uop,
+pub(crate) struct Made {
+    pub(crate) compat: bool,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) instruction: Instruction,
+    pub(crate) uop: Uop,
     /// Where it lies.
-    pub at: u64,
+    pub(crate) at: u64,
 }
 
 const GPR8: &[Register] = &[
@@ -275,7 +275,7 @@ fn string_kinds(i: &mut Instruction, narrow: bool) {
 }
 
 /// An instruction of this form with random operands; `None` if there is none in this mode.
-pub fn instruction(random: &mut Random, code: Code, compat: bool) -> Option<Made> {
+pub(crate) fn instruction(random: &mut Random, code: Code, compat: bool) -> Option<Made> {
     let info = code.op_code();
     let here = if compat { info.mode32() } else { info.mode64() };
     if !info.is_instruction() || info.encoding() != EncodingKind::Legacy || !here {

@@ -1,14 +1,14 @@
 //! Numbers that find mistakes: not uniform, but near the edges of all sizes.
 
 /// SplitMix64.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x1234_5678_9ABC_DEF0)
     }
 
-    pub fn bits(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -16,20 +16,20 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.bits() % bound
     }
 
-    pub fn one_in(&mut self, chance: u64) -> bool {
+    pub(crate) fn one_in(&mut self, chance: u64) -> bool {
         self.below(chance) == 0
     }
 
-    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 
     /// An integer with a taste for edges.
-    pub fn integer(&mut self) -> u64 {
+    pub(crate) fn integer(&mut self) -> u64 {
         match self.below(8) {
             0 => self.below(4),
             1 => self.below(4).wrapping_neg(),
@@ -51,11 +51,11 @@ impl Random {
     }
 
     /// Two singles.
-    pub fn singles(&mut self) -> u64 {
+    pub(crate) fn singles(&mut self) -> u64 {
         u64::from(self.single()) | u64::from(self.single()) << 32
     }
 
-    pub fn single(&mut self) -> u32 {
+    pub(crate) fn single(&mut self) -> u32 {
         let sign = (self.bits() as u32) << 31;
         sign | match self.below(12) {
             0 => 0,
@@ -73,7 +73,7 @@ impl Random {
         }
     }
 
-    pub fn double(&mut self) -> u64 {
+    pub(crate) fn double(&mut self) -> u64 {
         let sign = self.bits() << 63;
         let fraction = self.below(1 << 52);
         sign | match self.below(12) {
@@ -93,7 +93,7 @@ impl Random {
     }
 
     /// Ten bytes of the x87 unit: significand, sign and exponent.
-    pub fn extended(&mut self) -> (u64, u16) {
+    pub(crate) fn extended(&mut self) -> (u64, u16) {
         let sign = (self.bits() as u16) << 15;
         let integer = 1u64 << 63;
         let fraction = self.bits() >> 1;
@@ -124,7 +124,7 @@ impl Random {
     }
 
     /// Eight bytes of any kind.
-    pub fn word(&mut self) -> u64 {
+    pub(crate) fn word(&mut self) -> u64 {
         match self.below(4) {
             0 => self.singles(),
             1 => self.double(),
