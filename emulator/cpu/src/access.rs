@@ -149,7 +149,6 @@ impl Core<'_> {
 
     /// Physical addresses of an access: of its start, and of what lies in the next page with
     /// the number of bytes before it.
-    #[expect(clippy::type_complexity, reason = "a pair and an optional pair, read at two places")]
     fn way(
         &mut self,
         access: Access,
@@ -214,7 +213,9 @@ fn pieces(address: u64, length: usize) -> impl Iterator<Item = (std::ops::Range<
     std::iter::from_fn(move || {
         let at = address + start as u64;
         let left = length - start;
-        let size = [8, 4, 2, 1].into_iter().find(|size| *size <= left && at % *size as u64 == 0)?;
+        let size = [8, 4, 2, 1]
+            .into_iter()
+            .find(|size| *size <= left && at.is_multiple_of(*size as u64))?;
         let range = start..start + size;
         start += size;
         (left > 0).then_some((range, at))

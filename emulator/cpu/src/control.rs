@@ -111,11 +111,12 @@ impl Core<'_> {
             Op::Popf => self.popf(uop),
             Op::Pusha => {
                 let old = self.state.gpr[reg::RSP];
-                let top = old.wrapping_sub(8 << uop.size) & self.stack_mask();
-                self.probe_write(self.on_stack(top), 8 << uop.size)?;
                 for register in 0..8 {
                     let value = if register == 4 { old } else { self.reg(register, uop.size) };
-                    self.push(uop.size, value)?;
+                    if let Err(fault) = self.push(uop.size, value) {
+                        self.state.gpr[reg::RSP] = old;
+                        return Err(fault);
+                    }
                 }
                 Ok(())
             }
@@ -255,7 +256,7 @@ impl Core<'_> {
                 if base == 0 {
                     return Err(self.raise(Exception::plain(Exception::DE)));
                 }
-                self.set_reg(0, 1, (al / base) << 8 | al % base);
+                self.set_reg(0, 1, ((al / base) << 8) | (al % base));
                 self.set_decimal_flags(al % base, false, false);
             }
             _ => {

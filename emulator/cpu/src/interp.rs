@@ -84,7 +84,7 @@ impl Core<'_> {
                 Op::Nop => Ok(()),
                 Op::Jcc => {
                     if self.state.flags.condition(uop.sub) {
-                        go!(self.branch(at, &uop))
+                        go!(self.branch(at, &uop));
                     }
                     continue;
                 }
@@ -120,7 +120,7 @@ impl Core<'_> {
                 },
                 Op::Loop | Op::Loope | Op::Loopne | Op::Jcxz => {
                     if self.counts(&uop) {
-                        go!(self.branch(at, &uop))
+                        go!(self.branch(at, &uop));
                     }
                     continue;
                 }

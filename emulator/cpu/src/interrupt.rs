@@ -167,9 +167,9 @@ impl Core<'_> {
             done
         };
         if level < 3 {
-            self.implicitly(push)?
+            self.implicitly(push)?;
         } else {
-            push(self)?
+            push(self)?;
         }
         if level < old {
             let attributes = u16::from(level) << 5;

@@ -26,7 +26,7 @@ impl Unit {
     }
 
     /// The integer of a size, or the indefinite one.
-    fn to_integer(&mut self, from: Lanes, bits: u64, size: u8, truncate: bool) -> u64 {
+    fn integer(&mut self, from: Lanes, bits: u64, size: u8, truncate: bool) -> u64 {
         let a = self.operand(from, bits);
         let (mut env, top) = (self.env, crate::flags::sign(size));
         env.flags = 0;
@@ -108,10 +108,10 @@ impl Core<'_> {
                 a & !LOW | u128::from(value)
             }
             Float::Cvtss2si | Float::Cvttss2si => {
-                unit.to_integer(Single, single(0), size, truncate).into()
+                unit.integer(Single, single(0), size, truncate).into()
             }
             Float::Cvtsd2si | Float::Cvttsd2si => {
-                unit.to_integer(Double, double(0), size, truncate).into()
+                unit.integer(Double, double(0), size, truncate).into()
             }
             Float::Cvtss2sd => a & !LOW | u128::from(unit.change(Single, Double, single(0))),
             Float::Cvtsd2ss => {
@@ -143,14 +143,14 @@ impl Core<'_> {
             Float::Cvtps2dq | Float::Cvttps2dq | Float::Cvtps2pi | Float::Cvttps2pi => {
                 let count = if to_mmx { 2 } else { 4 };
                 (0..count).fold(0, |v, at| {
-                    let value = unit.to_integer(Single, single(at), 2, truncate);
+                    let value = unit.integer(Single, single(at), 2, truncate);
                     v | u128::from(value) << (32 * at)
                 })
             }
             _ => two(
                 32,
-                unit.to_integer(Double, double(0), 2, truncate),
-                unit.to_integer(Double, double(1), 2, truncate),
+                unit.integer(Double, double(0), 2, truncate),
+                unit.integer(Double, double(1), 2, truncate),
             ),
         };
         self.float_exceptions(&unit)?;

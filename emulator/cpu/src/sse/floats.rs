@@ -80,6 +80,8 @@ const ARITHMETIC: [Arithmetic; 7] = [
 /// Floating-point arithmetic under an MXCSR.
 pub(crate) struct Unit {
     pub(crate) env: Env,
+    /// Exceptions of steps of the instruction that have been completed.
+    earlier: u32,
     daz: bool,
     fast: bool,
 }
@@ -95,7 +97,7 @@ impl Unit {
             up: false,
             adjust: false,
         };
-        Unit { env, daz: mxcsr & DAZ != 0, fast: mxcsr & 0xFFE0 == 0x1FA0 }
+        Unit { env, earlier: 0, daz: mxcsr & DAZ != 0, fast: mxcsr & 0xFFE0 == 0x1FA0 }
     }
 
     /// Unpacks an operand; denormals are zeros if MXCSR says so.
@@ -243,6 +245,7 @@ impl Core<'_> {
     /// Takes the exceptions of an instruction: #XM if one is not masked; then nothing else
     /// may be written.
     pub(crate) fn float_exceptions(&mut self, unit: &Unit) -> Result<(), Fault> {
+        self.state.mxcsr |= unit.earlier;
         let flags = unit.env.flags;
         let unmasked = flags & unit.env.unmasked;
         if unmasked == 0 {
@@ -372,6 +375,15 @@ impl Unit {
         kind.pack(r)
     }
 
+    /// Goes on to the next step of an instruction, unless this one must be reported.
+    fn next_step(&mut self) -> bool {
+        if self.env.flags & self.env.unmasked != 0 {
+            return false;
+        }
+        self.earlier |= std::mem::take(&mut self.env.flags);
+        true
+    }
+
     /// Instructions that combine neighbouring lanes.
     fn horizontal(&mut self, op: Float, a: u128, b: u128, imm: u32) -> u128 {
         let single = |v: u128, at: u32| (v >> (32 * at)) as u64 & 0xFFFF_FFFF;
@@ -402,10 +414,9 @@ impl Unit {
                 for at in (0..count).filter(|at| imm >> (4 + at) & 1 != 0) {
                     r[at as usize] = self.lane(Arithmetic::Mul, kind, take(a, at), take(b, at));
                 }
-                let stop = self.env.flags & self.env.unmasked != 0;
                 // Each lane adds in its own order, which decides between two NaNs.
                 let mut step = 1;
-                while step < count && !stop {
+                while step < count && self.next_step() {
                     let terms = r;
                     for at in 0..count {
                         let (x, y) = (terms[at as usize], terms[(at ^ step) as usize]);

@@ -236,9 +236,6 @@ impl Core<'_> {
         self.mmx_done(uop);
         // Today's processors fault for bytes that the mask leaves out, too (SDM vol. 2 leaves
         // it to them).
-        for at in (0..count).filter(|at| mask[*at] & 0x80 != 0) {
-            self.probe_write(address.wrapping_add(at as u64), 1)?;
-        }
         self.probe_write(address, count)?;
         for at in (0..count).filter(|at| mask[*at] & 0x80 != 0) {
             self.store::<u8>(address.wrapping_add(at as u64), bytes[at].into())?;

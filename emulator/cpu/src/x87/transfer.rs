@@ -286,7 +286,7 @@ fn narrowed(env: &mut Env, value: Extended, size: u8) -> u64 {
 fn decimal(mut magnitude: u64, negative: bool) -> Extended {
     let mut bytes = [0u8; 10];
     for byte in bytes.iter_mut().take(9) {
-        *byte = (magnitude % 10 | magnitude / 10 % 10 << 4) as u8;
+        *byte = ((magnitude % 10) | ((magnitude / 10 % 10) << 4)) as u8;
         magnitude /= 100;
     }
     let (low, high) = bytes.split_at(8);

@@ -72,10 +72,10 @@ impl Guest {
         table(0x3000, CODE >> 21, 0x4007);
         table(0x3000, DATA >> 21, 0x5007);
         for page in 0..2 {
-            table(0x4000, page, CODE_PHYSICAL + 0x1000 * page | 5);
-            table(0x5000, page, DATA_PHYSICAL + 0x1000 * page | 7 | 1 << 63);
+            table(0x4000, page, (CODE_PHYSICAL + 0x1000 * page) | 5);
+            table(0x5000, page, (DATA_PHYSICAL + 0x1000 * page) | 7 | 1 << 63);
         }
-        table(0x5000, 2, DATA_PHYSICAL + 0x2000 | 5 | 1 << 63);
+        table(0x5000, 2, (DATA_PHYSICAL + 0x2000) | 5 | 1 << 63);
         Guest { cpu: Cpu::default(), memory }
     }
 

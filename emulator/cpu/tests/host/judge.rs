@@ -171,6 +171,15 @@ fn state(random: &mut Random, made: &Made) -> Registers {
 /// Sets the base register so that the memory operand lies near an edge.
 fn aim(random: &mut Random, made: &Made, gpr: &mut [u64; 16]) {
     let i = &made.instruction;
+    let mut bits = false;
+    // The number of a bit in memory must not lead away from it.
+    if matches!(made.uop.op, Op::Bt | Op::Bts | Op::Btr | Op::Btc)
+        && i.op0_kind() == OpKind::Memory
+        && i.op1_kind() == OpKind::Register
+    {
+        gpr[i.op1_register().number()] = random.below(0x1000).wrapping_sub(0x800);
+        bits = true;
+    }
     let has = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
     let base = i.memory_base();
     if !has || base == Register::None || base == Register::RIP || base == Register::EIP {
@@ -180,6 +189,9 @@ fn aim(random: &mut Random, made: &Made, gpr: &mut [u64; 16]) {
         return;
     }
     let mut target = near_edge(random);
+    if bits {
+        target = DATA + 0x800 + random.below(0x800);
+    }
     let mut index = 0;
     if i.memory_index() != Register::None && i.memory_index() != base {
         let number = i.memory_index().number();
@@ -187,16 +199,6 @@ fn aim(random: &mut Random, made: &Made, gpr: &mut [u64; 16]) {
             gpr[number] &= 0xFFFF_FFFF;
         }
         index = gpr[number].wrapping_mul(u64::from(i.memory_index_scale()));
-    }
-    // The number of a bit in memory should not lead away from it.
-    if matches!(made.uop.op, Op::Bt | Op::Bts | Op::Btr | Op::Btc)
-        && i.op1_kind() == OpKind::Register
-    {
-        let number = i.op1_register().number();
-        if number != base.number() {
-            gpr[number] = random.below(0x1000).wrapping_sub(0x800);
-            target = DATA + 0x800 + random.below(0x800);
-        }
     }
     let value = target.wrapping_sub(index).wrapping_sub(i.memory_displacement64());
     gpr[base.number()] = if base.size() == 4 { value & 0xFFFF_FFFF } else { value };
@@ -209,7 +211,7 @@ fn legacy(random: &mut Random, compat: bool) -> [u8; 512] {
         | rounding << 10
         | random.pick(&[0, 2, 3, 3]) << 8
         | if random.one_in(6) { random.bits() as u16 & 0x3F } else { 0x3F };
-    let mut status = random.below(8) as u16 * 0x800 | random.bits() as u16 & 0x4700;
+    let mut status = (random.below(8) as u16) << 11 | random.bits() as u16 & 0x4700;
     if random.one_in(3) {
         status |= random.bits() as u16 & control & 0x7F;
     }
@@ -294,7 +296,12 @@ fn undefined(made: &Made, before: &Registers) -> u64 {
 }
 
 /// Runs a case on both sides.
-pub(crate) fn judge(oracle: &mut Oracle, guest: &mut Guest, made: &Made, random: &mut Random) -> Outcome {
+pub(crate) fn judge(
+    oracle: &mut Oracle,
+    guest: &mut Guest,
+    made: &Made,
+    random: &mut Random,
+) -> Outcome {
     let before = state(random, made);
     let mut data = vec![0; DATA_SIZE];
     let kind = random.below(3);
@@ -328,7 +335,7 @@ pub(crate) fn judge(oracle: &mut Oracle, guest: &mut Guest, made: &Made, random:
     let result = guest.step();
     let ours = guest.registers();
     let mut text = String::new();
-    faults(&mut text, &trap, result, made);
+    faults(&mut text, &trap, result, guest.cpu.state.cr2, made);
     let ignore = undefined(made, &before);
     registers(&mut text, &before, &theirs, &ours, ignore, made);
     let mut memory = vec![0; DATA_SIZE];
@@ -356,6 +363,7 @@ fn faults(
     text: &mut String,
     trap: &emulator_cpu_oracle::Trap,
     result: Result<(), Exception>,
+    address: u64,
     made: &Made,
 ) {
     let ours = match result {
@@ -378,14 +386,25 @@ fn faults(
     // In which order the pieces of these are moved is the host's own affair.
     let pieces = matches!(
         made.instruction.mnemonic(),
-        Mnemonic::Fnstenv | Mnemonic::Fldenv | Mnemonic::Fnsave | Mnemonic::Frstor
-            | Mnemonic::Fxsave | Mnemonic::Fxrstor | Mnemonic::Fxsave64 | Mnemonic::Fxrstor64
+        Mnemonic::Fnstenv
+            | Mnemonic::Fldenv
+            | Mnemonic::Fnsave
+            | Mnemonic::Frstor
+            | Mnemonic::Maskmovq
+            | Mnemonic::Maskmovdqu
+            | Mnemonic::Fxsave
+            | Mnemonic::Fxrstor
+            | Mnemonic::Fxsave64
+            | Mnemonic::Fxrstor64
     );
     if pieces && ours.is_some() && trap.vector > 8 {
         return;
     }
     if ours != theirs && made.uop.op != Op::Int3 {
         let _ = writeln!(text, "  fault: host {theirs:x?}, here {ours:x?}");
+    }
+    if trap.vector == 14 && address != trap.address {
+        let _ = writeln!(text, "  address: host {:x}, here {address:x}", trap.address);
     }
 }
 

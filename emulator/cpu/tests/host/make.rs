@@ -105,7 +105,7 @@ fn operand(
     kind: Kind,
     compat: bool,
 ) -> Option<()> {
-    let mut register = |i: &mut Instruction, random: &mut Random, size| {
+    let register = |i: &mut Instruction, random: &mut Random, size| {
         let register = general(random, size, compat);
         place_register(i, n, register);
     };
