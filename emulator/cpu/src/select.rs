@@ -4,8 +4,8 @@
 
 use crate::uop::{Op, Uop};
 
-/// Does control never, or not always, go on behind this instruction, or does what is decoded
-/// behind it depend on it?
+/// Does control never go on behind this instruction? (Instructions that change how code is
+/// decoded stop the loop; the next one is looked up anew.)
 pub(crate) fn ends_block(op: Op) -> bool {
     matches!(
         op,
@@ -30,8 +30,6 @@ pub(crate) fn ends_block(op: Op) -> bool {
             | Op::Sysret
             | Op::Sysenter
             | Op::Sysexit
-            | Op::Hlt
-            | Op::MovToCr
     )
 }
 

@@ -187,8 +187,8 @@ impl Core<'_> {
                 Ok(())
             }
             3 => {
-                let keep = self.state.cr4 & CR4_PCIDE != 0 && value >> 63 != 0;
-                if value & !(1 << 63) >> crate::paging::PHYSICAL_BITS != 0 && !keep {
+                let hint = if self.state.cr4 & CR4_PCIDE != 0 { 1 << 63 } else { 0 };
+                if (value & !hint) >> crate::paging::PHYSICAL_BITS != 0 {
                     return Err(self.protect());
                 }
                 self.state.cr3 = value & !(1 << 63);
