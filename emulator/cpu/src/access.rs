@@ -157,14 +157,16 @@ impl Core<'_> {
     ) -> Result<(u64, Option<(u64, usize)>), Fault> {
         let user = self.state.cpl == 3 && !self.implicit;
         let last = address.wrapping_add(length as u64 - 1);
-        let last = if self.long() { last } else { last & 0xFFFF_FFFF };
+        // Tables have 64-bit addresses even while 32-bit code is executed.
+        let long = self.long() || (self.implicit && self.state.msrs.efer & 0x400 != 0);
+        let last = if long { last } else { last & 0xFFFF_FFFF };
         // Operands beyond this size are moved in pieces, the first one first.
-        if self.long() && !(canonical(address) && (length > PIECE || canonical(last))) {
+        if long && !(canonical(address) && (length > PIECE || canonical(last))) {
             self.noncanonical = Some(address);
             return Err(self.protect());
         }
         let first = self.translate(access, address, user)?;
-        if self.long() && !canonical(last) {
+        if long && !canonical(last) {
             self.noncanonical = Some(address);
             return Err(self.protect());
         }

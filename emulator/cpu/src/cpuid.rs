@@ -48,8 +48,8 @@ const FEATURES_D: u32 = 1
     | 1 << 27;
 /// Leaf 7, EBX: FSGSBASE, SMEP, ERMS, INVPCID, RDSEED.
 const EXTENDED_B: u32 = 1 | 1 << 7 | 1 << 9 | 1 << 10 | 1 << 18;
-/// Leaf 7, EDX: FSRM, ARCH_CAPABILITIES is absent.
-const EXTENDED_D: u32 = 1 << 4;
+/// Leaf 7, EDX: FSRM, ARCH_CAPABILITIES.
+const EXTENDED_D: u32 = 1 << 4 | 1 << 29;
 /// Bytes of the XSAVE area: legacy region and header.
 const XSAVE_AREA: u32 = 576;
 

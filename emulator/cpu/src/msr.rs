@@ -8,6 +8,12 @@ use crate::state::{reg, segment};
 const TSC: u32 = 0x10;
 const BIOS_SIGN: u32 = 0x8B;
 const MTRRCAP: u32 = 0xFE;
+const ARCH_CAPABILITIES: u32 = 0x10A;
+/// RDCL_NO, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, IF_PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO,
+/// FBSDP_NO, PSDP_NO, BHI_NO, GDS_NO, RFDS_NO, ITS_NO: an interpreter does not speculate, and
+/// a guest that believes it spares itself the mitigations.
+const IMMUNE: u64 = 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 | 1 << 15
+    | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 62;
 const SYSENTER_CS: u32 = 0x174;
 const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
@@ -37,6 +43,7 @@ impl Core<'_> {
         let msrs = &self.state.msrs;
         let value = match index {
             TSC => self.now().wrapping_add(msrs.tsc_offset),
+            ARCH_CAPABILITIES => IMMUNE,
             BIOS_SIGN | MTRRCAP | MCG_CAP => 0,
             SYSENTER_CS => msrs.sysenter_cs,
             SYSENTER_ESP => msrs.sysenter_esp,
