@@ -95,9 +95,21 @@ impl Cpu {
         bus: &mut dyn Bus,
         now: Ticks,
     ) -> Result<(), Exception> {
+        self.step_by(memory, bus, now, true)
+    }
+
+    /// The same; with `single` false by the short cuts that the loop uses, of which one may be
+    /// two instructions.
+    pub fn step_by(
+        &mut self,
+        memory: &mut Memory,
+        bus: &mut dyn Bus,
+        now: Ticks,
+        single: bool,
+    ) -> Result<(), Exception> {
         let mut core = self.lend(memory, bus, now, 1);
         core.drain_stale();
-        core.single = true;
+        core.single = single;
         core.limit = 1;
         core.state.shadow = false;
         let done = core.enter().and_then(|index| core.execute(index));

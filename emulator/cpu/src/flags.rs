@@ -53,6 +53,8 @@ pub enum Kind {
     Inc,
     /// `r = a − 1`; CF is `b`.
     Dec,
+    /// A shift: CF is `a`, OF is `b`.
+    Shift,
 }
 
 /// Status flags as the operands that they follow from. `a`, `b`, `r` have no bits beyond
@@ -129,6 +131,7 @@ impl Flags {
                 ((!self.a & self.b) | ((!self.a | self.b) & self.r)) & sign(self.size) != 0
             }
             Kind::Inc | Kind::Dec => self.b != 0,
+            Kind::Shift => self.a != 0,
         }
     }
 
@@ -165,6 +168,7 @@ impl Flags {
             Kind::Sub => (self.a ^ self.b) & (self.a ^ self.r) & top != 0,
             Kind::Inc => self.r == top,
             Kind::Dec => self.r == top - 1,
+            Kind::Shift => self.b != 0,
         }
     }
 
@@ -172,7 +176,7 @@ impl Flags {
     pub fn adjust(&self) -> bool {
         match self.kind {
             Kind::Eager => self.eager & AF != 0,
-            Kind::Logic => false,
+            Kind::Logic | Kind::Shift => false,
             Kind::Add | Kind::Sub => (self.a ^ self.b ^ self.r) & 0x10 != 0,
             Kind::Inc => self.r & 0xF == 0,
             Kind::Dec => self.r & 0xF == 0xF,

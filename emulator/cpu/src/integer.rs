@@ -49,11 +49,9 @@ impl Core<'_> {
     pub(crate) fn arithmetic(&mut self, op: Op, uop: &Uop) -> Result<(), Fault> {
         let b = self.source(uop)?;
         let a = self.destination_to_modify(uop)?;
-        let mut flags = self.state.flags;
-        let r = alu(&mut flags, op, uop.size, a, b);
-        self.set_destination(uop, r)?;
-        self.state.flags = flags;
-        Ok(())
+        // The destination has been found writable: nothing can fault from here on.
+        let r = alu(&mut self.state.flags, op, uop.size, a, b);
+        self.set_destination(uop, r)
     }
 
     /// CMP, TEST.

@@ -3,6 +3,7 @@
 use crate::code::Key;
 use crate::core::{Core, Fault};
 use crate::exception::Exception;
+use crate::flags::mask;
 use crate::tlb::Access;
 use crate::uop::{CODE_PAGE, MEM_DST, MEM_SRC, Op, Uop};
 
@@ -24,13 +25,24 @@ impl Core<'_> {
     /// at `at`.
     #[inline(always)]
     fn branch(&mut self, at: usize, uop: &Uop) -> Option<usize> {
+        self.branch_sized(at, uop, uop.imm, uop.size)
+    }
+
+    /// The same for fused branches, which are of 64-bit mode and have their distance apart.
+    #[inline(always)]
+    fn branch_by(&mut self, at: usize, uop: &Uop, distance: i64) -> Option<usize> {
+        self.branch_sized(at, uop, distance, 3)
+    }
+
+    #[inline(always)]
+    fn branch_sized(&mut self, at: usize, uop: &Uop, distance: i64, size: u8) -> Option<usize> {
         if uop.disp != 0 {
             return Some(uop.disp as usize - 1);
         }
         let from = self.page;
-        let target = self.target(uop);
+        let target = self.next_ip(uop).wrapping_add(distance as u64) & mask(size);
         let index = self.jump(target)?;
-        let inside = uop.next().wrapping_add(uop.imm as u64) < 4096;
+        let inside = uop.next().wrapping_add(distance as u64) < 4096;
         if inside && self.page == from && uop.length() > 0 {
             self.code.uops[at].disp = index as i32 + 1;
         }
@@ -69,6 +81,173 @@ impl Core<'_> {
             index += 1;
             count += 1;
             let done = match uop.op {
+                Op::AddRR32 => self.alu_rr::<2>(Op::Add, &uop),
+                Op::AddRI32 => self.alu_ri::<2>(Op::Add, &uop),
+                Op::AddRM32 => self.alu_rm::<2>(Op::Add, &uop),
+                Op::AddRR64 => self.alu_rr::<3>(Op::Add, &uop),
+                Op::AddRI64 => self.alu_ri::<3>(Op::Add, &uop),
+                Op::AddRM64 => self.alu_rm::<3>(Op::Add, &uop),
+                Op::SubRR32 => self.alu_rr::<2>(Op::Sub, &uop),
+                Op::SubRI32 => self.alu_ri::<2>(Op::Sub, &uop),
+                Op::SubRM32 => self.alu_rm::<2>(Op::Sub, &uop),
+                Op::SubRR64 => self.alu_rr::<3>(Op::Sub, &uop),
+                Op::SubRI64 => self.alu_ri::<3>(Op::Sub, &uop),
+                Op::SubRM64 => self.alu_rm::<3>(Op::Sub, &uop),
+                Op::AndRR32 => self.alu_rr::<2>(Op::And, &uop),
+                Op::AndRI32 => self.alu_ri::<2>(Op::And, &uop),
+                Op::AndRM32 => self.alu_rm::<2>(Op::And, &uop),
+                Op::AndRR64 => self.alu_rr::<3>(Op::And, &uop),
+                Op::AndRI64 => self.alu_ri::<3>(Op::And, &uop),
+                Op::AndRM64 => self.alu_rm::<3>(Op::And, &uop),
+                Op::OrRR32 => self.alu_rr::<2>(Op::Or, &uop),
+                Op::OrRI32 => self.alu_ri::<2>(Op::Or, &uop),
+                Op::OrRM32 => self.alu_rm::<2>(Op::Or, &uop),
+                Op::OrRR64 => self.alu_rr::<3>(Op::Or, &uop),
+                Op::OrRI64 => self.alu_ri::<3>(Op::Or, &uop),
+                Op::OrRM64 => self.alu_rm::<3>(Op::Or, &uop),
+                Op::XorRR32 => self.alu_rr::<2>(Op::Xor, &uop),
+                Op::XorRI32 => self.alu_ri::<2>(Op::Xor, &uop),
+                Op::XorRM32 => self.alu_rm::<2>(Op::Xor, &uop),
+                Op::XorRR64 => self.alu_rr::<3>(Op::Xor, &uop),
+                Op::XorRI64 => self.alu_ri::<3>(Op::Xor, &uop),
+                Op::XorRM64 => self.alu_rm::<3>(Op::Xor, &uop),
+                Op::CmpRR32 => self.alu_rr::<2>(Op::Cmp, &uop),
+                Op::CmpRI32 => self.alu_ri::<2>(Op::Cmp, &uop),
+                Op::CmpRM32 => self.alu_rm::<2>(Op::Cmp, &uop),
+                Op::CmpRR64 => self.alu_rr::<3>(Op::Cmp, &uop),
+                Op::CmpRI64 => self.alu_ri::<3>(Op::Cmp, &uop),
+                Op::CmpRM64 => self.alu_rm::<3>(Op::Cmp, &uop),
+                Op::TestRR32 => self.alu_rr::<2>(Op::Test, &uop),
+                Op::TestRI32 => self.alu_ri::<2>(Op::Test, &uop),
+                Op::TestRM32 => self.alu_rm::<2>(Op::Test, &uop),
+                Op::TestRR64 => self.alu_rr::<3>(Op::Test, &uop),
+                Op::TestRI64 => self.alu_ri::<3>(Op::Test, &uop),
+                Op::TestRM64 => self.alu_rm::<3>(Op::Test, &uop),
+                Op::CmpRR8 => self.alu_rr::<0>(Op::Cmp, &uop),
+                Op::CmpRI8 => self.alu_ri::<0>(Op::Cmp, &uop),
+                Op::CmpMI8 => self.compare_mi::<0>(Op::Cmp, &uop),
+                Op::CmpMI32 => self.compare_mi::<2>(Op::Cmp, &uop),
+                Op::CmpMI64 => self.compare_mi::<3>(Op::Cmp, &uop),
+                Op::CmpMR64 => self.compare_mr::<3>(&uop),
+                Op::TestRR8 => self.alu_rr::<0>(Op::Test, &uop),
+                Op::TestRI8 => self.alu_ri::<0>(Op::Test, &uop),
+                Op::TestMI8 => self.compare_mi::<0>(Op::Test, &uop),
+                Op::MovRR32 => self.mov_rr::<2>(&uop),
+                Op::MovRI32 => self.mov_ri::<2>(&uop),
+                Op::MovRM32 => self.mov_rm::<2>(&uop),
+                Op::MovMR32 => self.mov_mr::<2>(&uop),
+                Op::MovMI32 => self.mov_mi::<2>(&uop),
+                Op::IncR32 => self.step_r::<2>(true, &uop),
+                Op::DecR32 => self.step_r::<2>(false, &uop),
+                Op::Lea32 => self.lea::<2>(&uop),
+                Op::ShlI32 => self.shift_ri::<2>(Op::Shl, &uop),
+                Op::ShrI32 => self.shift_ri::<2>(Op::Shr, &uop),
+                Op::SarI32 => self.shift_ri::<2>(Op::Sar, &uop),
+                Op::ImulRR32 => self.imul_rr::<2>(&uop),
+                Op::MovRR64 => self.mov_rr::<3>(&uop),
+                Op::MovRI64 => self.mov_ri::<3>(&uop),
+                Op::MovRM64 => self.mov_rm::<3>(&uop),
+                Op::MovMR64 => self.mov_mr::<3>(&uop),
+                Op::MovMI64 => self.mov_mi::<3>(&uop),
+                Op::IncR64 => self.step_r::<3>(true, &uop),
+                Op::DecR64 => self.step_r::<3>(false, &uop),
+                Op::Lea64 => self.lea::<3>(&uop),
+                Op::ShlI64 => self.shift_ri::<3>(Op::Shl, &uop),
+                Op::ShrI64 => self.shift_ri::<3>(Op::Shr, &uop),
+                Op::SarI64 => self.shift_ri::<3>(Op::Sar, &uop),
+                Op::ImulRR64 => self.imul_rr::<3>(&uop),
+                Op::MovRM8 => self.mov_rm::<0>(&uop),
+                Op::MovMR8 => self.mov_mr::<0>(&uop),
+                Op::MovMI8 => self.mov_mi::<0>(&uop),
+                Op::MovzxRB => self.movzx_r::<0>(&uop),
+                Op::MovzxRW => self.movzx_r::<1>(&uop),
+                Op::MovzxMB => self.movzx_m::<0>(&uop),
+                Op::MovzxMW => self.movzx_m::<1>(&uop),
+                Op::MovsxdRR => self.movsxd_rr(&uop),
+                Op::MovsxdRM => self.movsxd_rm(&uop),
+                Op::PushR64 => self.push64(&uop),
+                Op::PopR64 => self.pop64(&uop),
+                Op::Ret64 => match self.ret64() {
+                    Ok(target) => go!(self.jump(target)),
+                    Err(fault) => Err(fault),
+                },
+                Op::CmpJccRR32 => {
+                    count += 1;
+                    if self.cmp_holds::<2>(false, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::CmpJccRR64 => {
+                    count += 1;
+                    if self.cmp_holds::<3>(false, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::CmpJccRI8 => {
+                    count += 1;
+                    if self.cmp_holds::<0>(true, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::CmpJccRI32 => {
+                    count += 1;
+                    if self.cmp_holds::<2>(true, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::CmpJccRI64 => {
+                    count += 1;
+                    if self.cmp_holds::<3>(true, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::TestJccRR8 => {
+                    count += 1;
+                    if self.test_holds::<0>(false, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::TestJccRR32 => {
+                    count += 1;
+                    if self.test_holds::<2>(false, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::TestJccRR64 => {
+                    count += 1;
+                    if self.test_holds::<3>(false, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::TestJccRI8 => {
+                    count += 1;
+                    if self.test_holds::<0>(true, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::TestJccRI32 => {
+                    count += 1;
+                    if self.test_holds::<2>(true, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
+                Op::TestJccRI64 => {
+                    count += 1;
+                    if self.test_holds::<3>(true, &uop) {
+                        go!(self.branch_by(at, &uop, uop.imm >> 32));
+                    }
+                    continue;
+                }
                 Op::Mov => self.mov(&uop),
                 Op::Add => self.arithmetic(Op::Add, &uop),
                 Op::Sub => self.arithmetic(Op::Sub, &uop),
@@ -177,6 +356,9 @@ impl Core<'_> {
             uop.op,
             Op::Push
                 | Op::Pop
+                | Op::PushR64
+                | Op::PopR64
+                | Op::Ret64
                 | Op::Pushf
                 | Op::Popf
                 | Op::Call

@@ -20,6 +20,7 @@ mod paging;
 mod segments;
 mod select;
 mod shift;
+mod short;
 mod soft;
 pub mod sse;
 pub mod state;

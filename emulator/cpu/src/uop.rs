@@ -156,19 +156,14 @@ pub enum Op {
     X87,
 
     // Short cuts of the interpreter.
-    MovRR32, MovRR64, MovRI32, MovRI64, MovRM8, MovRM32, MovRM64, MovMR8, MovMR32, MovMR64, MovMI32, MovMI64,
-    AddRR32, AddRR64, AddRI32, AddRI64, AddRM32, AddRM64,
-    SubRR32, SubRR64, SubRI32, SubRI64, SubRM32, SubRM64,
-    AndRR32, AndRR64, AndRI32, AndRI64,
-    OrRR32, OrRR64, OrRI32, OrRI64,
-    XorRR32, XorRR64, XorRI32, XorRI64, XorRM32, XorRM64,
-    CmpRR32, CmpRR64, CmpRI32, CmpRI64, CmpRM32, CmpRM64, CmpMI8, CmpMI32, CmpMI64, CmpRI8, CmpRR8,
-    TestRR32, TestRR64, TestRI8, TestRR8, TestMI8,
-    IncR32, IncR64, DecR32, DecR64,
-    Lea32, Lea64, MovzxB, MovzxW, MovzxBM, MovzxWM, MovsxdRR, MovsxdRM, MovsxB, MovsxBM,
-    ShlI32, ShlI64, ShrI32, ShrI64, SarI32, SarI64, RolI32, RorI32,
-    PushR64, PopR64, Ret64, ImulRR32, ImulRR64,
-    /// A compare or test of 32 or 64 bits and the conditional branch after it: the distance
-    /// of the branch is in the upper half of `imm`, the condition in `sub`.
-    CmpJccRR32, CmpJccRR64, CmpJccRI32, CmpJccRI64, TestJccRR32, TestJccRR64, CmpJccRI8, TestJccRR8,
+    AddRR32, AddRR64, AddRI32, AddRI64, AddRM32, AddRM64, SubRR32, SubRR64, SubRI32, SubRI64, SubRM32, SubRM64,
+    AndRR32, AndRR64, AndRI32, AndRI64, AndRM32, AndRM64, OrRR32, OrRR64, OrRI32, OrRI64, OrRM32, OrRM64,
+    XorRR32, XorRR64, XorRI32, XorRI64, XorRM32, XorRM64, CmpRR32, CmpRR64, CmpRI32, CmpRI64, CmpRM32, CmpRM64,
+    TestRR32, TestRR64, TestRI32, TestRI64, TestRM32, TestRM64,
+    CmpRR8, CmpRI8, CmpMI8, CmpMI32, CmpMI64, CmpMR64, TestRR8, TestRI8, TestMI8,
+    MovRR32, MovRR64, MovRI32, MovRI64, MovRM32, MovRM64, MovMR32, MovMR64, MovMI32, MovMI64, MovRM8, MovMR8, MovMI8,
+    IncR32, IncR64, DecR32, DecR64, Lea64, Lea32, MovzxRB, MovzxMB, MovzxMW, MovzxRW, MovsxdRR, MovsxdRM, ShlI32, ShlI64, ShrI32, ShrI64, SarI32, SarI64, PushR64, PopR64, Ret64, ImulRR64, ImulRR32,
+    /// A compare or test and the conditional branch behind it: the distance of the branch is in
+    /// the upper half of `imm`, the condition in `sub`.
+    CmpJccRR32, CmpJccRR64, CmpJccRI8, CmpJccRI32, CmpJccRI64, TestJccRR8, TestJccRR32, TestJccRR64, TestJccRI8, TestJccRI32, TestJccRI64,
 }

@@ -59,6 +59,7 @@ impl Bus for Empty {
 pub(crate) struct Guest {
     pub(crate) cpu: Cpu,
     pub(crate) memory: Memory,
+    short: bool,
 }
 
 impl Guest {
@@ -76,7 +77,7 @@ impl Guest {
             table(0x5000, page, (DATA_PHYSICAL + 0x1000 * page) | 7 | 1 << 63);
         }
         table(0x5000, 2, (DATA_PHYSICAL + 0x2000) | 5 | 1 << 63);
-        Guest { cpu: Cpu::default(), memory }
+        Guest { cpu: Cpu::default(), memory, short: false }
     }
 
     pub(crate) fn write_code(&mut self, at: u64, bytes: &[u8]) {
@@ -118,8 +119,12 @@ impl Guest {
         self.cpu.state = state;
     }
 
-    pub(crate) fn step(&mut self) -> Result<(), Exception> {
-        self.cpu.step(&mut self.memory, &mut Empty, 0)
+    /// One instruction, or one element of a repeated one; in turn by the general operations
+    /// and by the short cuts.
+    pub(crate) fn step(&mut self, repeated: bool) -> Result<(), Exception> {
+        self.short = !self.short;
+        let single = repeated || !self.short;
+        self.cpu.step_by(&mut self.memory, &mut Empty, 0, single)
     }
 
     pub(crate) fn registers(&self) -> Registers {

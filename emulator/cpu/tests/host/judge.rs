@@ -332,7 +332,8 @@ pub(crate) fn judge(
     guest.set(&before, made.compat);
     let mut theirs = before.clone();
     let trap = oracle.run(&mut theirs, made.compat, true);
-    let result = guest.step();
+    let result =
+        guest.step(made.instruction.has_rep_prefix() || made.instruction.has_repne_prefix());
     let ours = guest.registers();
     let mut text = String::new();
     faults(&mut text, &trap, result, guest.cpu.state.cr2, made);
