@@ -1,0 +1,195 @@
+//! The code cache: decoded instructions by physical page.
+//!
+//! ```text
+//!   physical address of a block's start ──▶ index ──▶ uops: [ … mov add cmp jcc │ … │ … ]
+//!          (direct-mapped, with mode)                        one arena, all blocks
+//! ```
+//!
+//! A block is decoded from where something jumped to, up to a branch, the end of the page or
+//! the start of a block that is there already. Branches inside of a page keep the index that
+//! they lead to, because both go away together when the page is written to. The arena only
+//! grows; when it is full, all is forgotten.
+
+use std::collections::HashMap;
+
+use emulator_bus::Memory;
+
+use crate::decode::{LONGEST, Undecoded, decode};
+use crate::select::{ends_block, fuse, select};
+use crate::state::Mode;
+use crate::uop::{Op, Uop};
+
+/// Micro-operations in the arena: 24 MiB. A Linux boot decodes about 300,000.
+const ARENA: usize = 1 << 20;
+/// Slots of the table of block starts.
+const STARTS: usize = 1 << 16;
+/// Instructions on two pages that are remembered.
+const STRADDLES: usize = 64;
+/// Longest block, so that one instruction budget is not spent on decoding.
+const BLOCK: usize = 128;
+
+/// What decoding depends on besides the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key(u64);
+
+impl Key {
+    /// The key of a physical address in a mode; `single` says that nothing may be fused,
+    /// because instructions are executed one by one.
+    pub(crate) fn new(physical: u64, mode: Mode, single: bool) -> Self {
+        Key(physical << 3 | (mode as u64) << 1 | u64::from(single))
+    }
+
+    fn slot(self) -> usize {
+        let hash = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (hash >> 48) as usize & (STARTS - 1)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Start {
+    key: Key,
+    index: u32,
+}
+
+const NO_START: Start = Start { key: Key(u64::MAX), index: 0 };
+
+#[derive(Clone, Copy)]
+struct Straddle {
+    key: Key,
+    second: u64,
+    index: u32,
+}
+
+const NO_STRADDLE: Straddle = Straddle { key: Key(u64::MAX), second: 0, index: 0 };
+
+/// Decoded instructions.
+pub(crate) struct CodeCache {
+    pub(crate) uops: Vec<Uop>,
+    starts: Box<[Start]>,
+    straddles: [Straddle; STRADDLES],
+    /// Block starts by physical page.
+    pages: HashMap<u64, Vec<Key>>,
+    /// Instructions decoded, for statistics.
+    pub(crate) decoded: u64,
+}
+
+impl CodeCache {
+    pub(crate) fn new() -> Self {
+        CodeCache {
+            uops: Vec::new(),
+            starts: vec![NO_START; STARTS].into_boxed_slice(),
+            straddles: [NO_STRADDLE; STRADDLES],
+            pages: HashMap::new(),
+            decoded: 0,
+        }
+    }
+
+    /// Where the block at this address starts, if it is decoded.
+    #[inline(always)]
+    pub(crate) fn find(&self, key: Key) -> Option<usize> {
+        let start = &self.starts[key.slot()];
+        (start.key == key).then_some(start.index as usize)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.uops.clear();
+        self.starts.fill(NO_START);
+        self.straddles = [NO_STRADDLE; STRADDLES];
+        self.pages.clear();
+    }
+
+    /// Forgets what was decoded from a page that was written to.
+    pub(crate) fn forget(&mut self, page: u64) {
+        for key in self.pages.remove(&page).unwrap_or_default() {
+            let start = &mut self.starts[key.slot()];
+            if start.key == key {
+                *start = NO_START;
+            }
+        }
+        self.straddles = [NO_STRADDLE; STRADDLES];
+    }
+
+    /// Is there room for another block?
+    pub(crate) fn full(&self) -> bool {
+        self.uops.len() + 2 * BLOCK > ARENA
+    }
+
+    /// Decodes the block at a physical address that is memory, and marks its page as code.
+    pub(crate) fn decode(
+        &mut self,
+        memory: &mut Memory,
+        physical: u64,
+        mode: Mode,
+        single: bool,
+    ) -> usize {
+        let page = physical & !0xFFF;
+        let key = Key::new(physical, mode, single);
+        let start = self.uops.len();
+        self.starts[key.slot()] = Start { key, index: start as u32 };
+        self.pages.entry(page >> 12).or_default().push(key);
+        memory.note_code(page);
+        let bytes = memory.slice(page, 4096).unwrap_or_default();
+        let mut offset = physical & 0xFFF;
+        while self.uops.len() - start < BLOCK {
+            let uop = match bytes.get(offset as usize..).filter(|rest| !rest.is_empty()) {
+                Some(rest) => one(rest, offset, mode),
+                None => next_page(offset),
+            };
+            self.decoded += 1;
+            self.uops.push(uop);
+            if ends_block(uop.op) {
+                break;
+            }
+            offset = uop.next();
+            if offset < 4096
+                && let Some(index) = self.find(Key::new(page + offset, mode, single))
+            {
+                self.uops.push(link(offset, index as i32 + 1));
+                break;
+            }
+        }
+        if self.uops.last().is_some_and(|last| !ends_block(last.op)) {
+            self.uops.push(link(offset, 0));
+        }
+        if !single {
+            fuse(&mut self.uops, start);
+            self.uops[start..].iter_mut().for_each(select);
+        }
+        start
+    }
+
+    /// The instruction at `key` that goes on in the page `second`, if it is remembered.
+    pub(crate) fn find_straddle(&self, key: Key, second: u64) -> Option<usize> {
+        let straddle = &self.straddles[key.slot() % STRADDLES];
+        (straddle.key == key && straddle.second == second).then_some(straddle.index as usize)
+    }
+
+    /// Remembers an instruction on two pages.
+    pub(crate) fn add_straddle(&mut self, key: Key, second: u64, uop: Uop) -> usize {
+        let index = self.uops.len();
+        self.uops.push(uop);
+        self.uops.push(next_page(uop.next()));
+        self.straddles[key.slot() % STRADDLES] = Straddle { key, second, index: index as u32 };
+        index
+    }
+}
+
+fn one(bytes: &[u8], offset: u64, mode: Mode) -> Uop {
+    match decode(bytes, offset, mode) {
+        Ok(uop) => uop,
+        Err(Undecoded::Short) if bytes.len() < LONGEST => {
+            Uop { place: offset as u16, ..Uop::new(Op::Straddle) }
+        }
+        Err(_) => Uop { place: offset as u16 | 1 << 12, sub: 1, ..Uop::new(Op::Invalid) },
+    }
+}
+
+fn link(offset: u64, disp: i32) -> Uop {
+    Uop { place: offset as u16, disp, ..Uop::new(Op::Link) }
+}
+
+/// `offset` is beyond the page: what is there lies in the next.
+fn next_page(offset: u64) -> Uop {
+    Uop { imm: offset as i64, ..Uop::new(Op::NextPage) }
+}

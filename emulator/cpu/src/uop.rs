@@ -1,0 +1,169 @@
+//! The micro-operation: one guest instruction, decoded once, in 24 bytes.
+//!
+//! ```text
+//!  op u16 │ place u16 │ size │ sub │ dst │ src │ flags │ base │ index │ sib │ disp i32 │ imm i64
+//! ```
+//!
+//! It knows neither its virtual nor its physical page, only its offset inside of one, so the
+//! same decoded page serves every process that maps it. What is relative to RIP is relative
+//! to the register [`CODE_PAGE`], which holds the virtual address of the page in execution.
+
+/// Index in the register file of a register that is always zero: absent base or index.
+pub const ZERO: u8 = 16;
+/// Index in the register file of the virtual address of the code page in execution.
+pub const CODE_PAGE: u8 = 17;
+/// In `dst` and `src` of byte operations: AH, CH, DH or BH, with the number of AX, CX, DX, BX.
+pub const HIGH: u8 = 0x80;
+
+/// The destination is in memory.
+pub const MEM_DST: u8 = 1;
+/// The source is in memory.
+pub const MEM_SRC: u8 = 2;
+/// The source is the immediate.
+pub const IMM: u8 = 4;
+/// Addresses wrap at 32 bits.
+pub const ADDR32: u8 = 8;
+/// LOCK prefix, or an exchange with memory.
+pub const LOCK: u8 = 16;
+/// REP or REPE prefix.
+pub const REP: u8 = 32;
+/// REPNE prefix.
+pub const REPNE: u8 = 64;
+/// The registers are MMX registers; for string instructions: addresses wrap at 16 bits.
+pub const MMX: u8 = 128;
+
+/// One decoded instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Uop {
+    /// What to do.
+    pub op: Op,
+    /// Offset in the page (bits 11:0) and length (bits 15:12).
+    pub place: u16,
+    /// Operand size as a power of two of bytes.
+    pub size: u8,
+    /// Condition, or the operation inside of a family.
+    pub sub: u8,
+    /// Destination register.
+    pub dst: u8,
+    /// Source register.
+    pub src: u8,
+    /// Where the operands are, and prefixes.
+    pub flags: u8,
+    /// Base register of the memory operand.
+    pub base: u8,
+    /// Index register of the memory operand.
+    pub index: u8,
+    /// Scale as a power of two (bits 1:0), segment register + 1 (bits 4:2), 0 without base.
+    pub sib: u8,
+    /// Displacement; for branches inside of a page: where they go in the code cache, plus 1.
+    pub disp: i32,
+    /// Immediate; for branches: how far from the next instruction.
+    pub imm: i64,
+}
+
+impl Uop {
+    /// A micro-operation without operands.
+    pub const fn new(op: Op) -> Self {
+        Uop {
+            op,
+            place: 0,
+            size: 0,
+            sub: 0,
+            dst: 0,
+            src: 0,
+            flags: 0,
+            base: ZERO,
+            index: ZERO,
+            sib: 0,
+            disp: 0,
+            imm: 0,
+        }
+    }
+
+    /// Offset of the instruction in its page.
+    #[inline(always)]
+    pub const fn offset(&self) -> u64 {
+        self.place as u64 & 0xFFF
+    }
+
+    /// Bytes of the instruction.
+    #[inline(always)]
+    pub const fn length(&self) -> u64 {
+        self.place as u64 >> 12
+    }
+
+    /// Offset of the next instruction; may be in the next page.
+    #[inline(always)]
+    pub const fn next(&self) -> u64 {
+        self.offset() + self.length()
+    }
+
+    /// Has this flag?
+    #[inline(always)]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Segment register + 1 of the memory operand, 0 if its base is known to be zero.
+    #[inline(always)]
+    pub const fn segment(&self) -> usize {
+        (self.sib >> 2 & 7) as usize
+    }
+}
+
+/// Families of operations. Operands are general: register, memory or immediate, of any size,
+/// as `flags` and `size` say. The variants at the end are the interpreter's own short cuts,
+/// made by `select`; a compiler takes what [`crate::decode::lower`] gives and never sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "the names are the manual's")]
+pub enum Op {
+    /// Not an instruction of this processor: #UD.
+    Invalid,
+    /// Not an instruction: the decoded bytes go on at `disp` − 1 in the code cache.
+    Link,
+    /// Not an instruction: the code goes on in the next page.
+    NextPage,
+    /// The instruction lies on two pages: decode it from both.
+    Straddle,
+    Nop,
+    Mov, MovAbsLoad, MovAbsStore, Movzx, Movsx, Lea, Bswap, Movbe, Xchg, Xadd, Cmpxchg, Cmpxchg8b, Cmpxchg16b,
+    Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not,
+    Mul, Imul1, Imul, Div, Idiv,
+    Rol, Ror, Rcl, Rcr, Shl, Shr, Sar, Shld, Shrd,
+    Bt, Bts, Btr, Btc, Bsf, Bsr, Popcnt, Crc32,
+    Setcc, Cmovcc, Widen, SignToD, Lahf, Sahf, Salc, Clc, Stc, Cmc, Cld, Std,
+    Daa, Das, Aaa, Aas, Aam, Aad,
+    Push, Pop, Pushf, Popf, Pusha, Popa, Enter, Leave, Xlat,
+    Jmp, JmpIndirect, Jcc, Call, CallIndirect, Ret, Loop, Loope, Loopne, Jcxz, Bound,
+    JmpFar, CallFar, RetFar, Iret, Int, Int3, Int1, Into, Ud, Syscall, Sysret, Sysenter, Sysexit,
+    Movs, Stos, Lods, Scas, Cmps, Ins, Outs, In, Out,
+    MovFromSeg, MovToSeg, PushSeg, PopSeg, LoadFar, Lar, Lsl, Verr, Verw, Arpl,
+    Cli, Sti, Hlt, Cpuid, Rdtsc, Rdtscp, Rdpmc, Rdmsr, Wrmsr, Rdrand, Rdseed, Rdpid, Pause,
+    MovFromCr, MovToCr, MovFromDr, MovToDr, Clts, Lmsw, Smsw, Invlpg, Invpcid, Wbinvd,
+    Lgdt, Lidt, Sgdt, Sidt, Lldt, Ltr, Sldt, Str, Swapgs, Rdfsbase, Rdgsbase, Wrfsbase, Wrgsbase,
+    Clflush, Xgetbv, Xsetbv, Monitor, Mwait,
+    Fxsave, Fxrstor, Xsave, Xrstor, Ldmxcsr, Stmxcsr, Emms, MovNti,
+    /// SSE moves: `sub` is a [`crate::sse::Move`].
+    SseMove,
+    /// Integer lanes: `sub` is a [`crate::sse::Lane`].
+    SseLane,
+    /// Floating-point lanes: `sub` is a [`crate::sse::Float`].
+    SseFloat,
+    /// x87: `sub` is a [`crate::x87::Fop`].
+    X87,
+
+    // Short cuts of the interpreter.
+    AddRR32, AddRR64, AddRI32, AddRI64, AddRM32, AddRM64, SubRR32, SubRR64, SubRI32, SubRI64, SubRM32, SubRM64,
+    AndRR32, AndRR64, AndRI32, AndRI64, AndRM32, AndRM64, OrRR32, OrRR64, OrRI32, OrRI64, OrRM32, OrRM64,
+    XorRR32, XorRR64, XorRI32, XorRI64, XorRM32, XorRM64, CmpRR32, CmpRR64, CmpRI32, CmpRI64, CmpRM32, CmpRM64,
+    TestRR32, TestRR64, TestRI32, TestRI64, TestRM32, TestRM64,
+    CmpRR8, CmpRI8, CmpMI8, CmpMI32, CmpMI64, CmpMR64, TestRR8, TestRI8, TestMI8,
+    MovRR32, MovRR64, MovRI32, MovRI64, MovRM32, MovRM64, MovMR32, MovMR64, MovMI32, MovMI64, MovRM8, MovMR8, MovMI8,
+    IncR32, IncR64, DecR32, DecR64, Lea64, Lea32, MovzxRB, MovzxMB, MovzxMW, MovzxRW, MovsxdRR, MovsxdRM, ShlI32, ShlI64, ShrI32, ShrI64, SarI32, SarI64, PushR64, PopR64, Ret64, ImulRR64, ImulRR32,
+    /// A compare or test and the conditional branch behind it: the distance of the branch is in
+    /// the upper half of `imm`, the condition in `sub`.
+    CmpJccRR32, CmpJccRR64, CmpJccRI8, CmpJccRI32, CmpJccRI64, TestJccRR8, TestJccRR32, TestJccRR64, TestJccRI8, TestJccRI32, TestJccRI64,
+}

@@ -1,0 +1,136 @@
+//! The emulated side: a machine whose page tables map what the host's process maps.
+
+use emulator_bus::{Bus, Cycle, Memory, Refused, Width};
+use emulator_cpu::state::Segment;
+use emulator_cpu::{Cpu, Exception, State};
+use emulator_cpu_oracle::{Protection, Registers};
+
+/// Two pages of code.
+pub(crate) const CODE: u64 = 0x1000_0000;
+/// Two pages to write to, then one to read only, then nothing.
+pub(crate) const DATA: u64 = 0x2000_0000;
+/// Bytes that can be written to.
+pub(crate) const DATA_SIZE: usize = 0x2000;
+
+/// What the host maps.
+pub(crate) const PAGES: &[(u64, usize, Protection)] = &[
+    (CODE, 0x2000, Protection::Execute),
+    (DATA, DATA_SIZE, Protection::Write),
+    (DATA + DATA_SIZE as u64, 0x1000, Protection::Read),
+];
+
+const CODE_PHYSICAL: u64 = 0x1_0000;
+const DATA_PHYSICAL: u64 = 0x2_0000;
+
+/// A board with nothing on it.
+pub(crate) struct Empty;
+
+impl Bus for Empty {
+    fn port_in(&mut self, _: u16, width: Width, _: Cycle<'_>) -> u32 {
+        width.mask() as u32
+    }
+    fn port_out(&mut self, _: u16, _: Width, _: u32, _: Cycle<'_>) {}
+    fn mmio_read(&mut self, _: u64, width: Width, _: Cycle<'_>) -> u64 {
+        width.mask()
+    }
+    fn mmio_write(&mut self, _: u64, _: Width, _: u64, _: Cycle<'_>) {}
+    fn msr_read(&mut self, _: u32, _: Cycle<'_>) -> Result<u64, Refused> {
+        Err(Refused)
+    }
+    fn msr_write(&mut self, _: u32, _: u64, _: Cycle<'_>) -> Result<(), Refused> {
+        Err(Refused)
+    }
+    fn interrupt(&self) -> bool {
+        false
+    }
+    fn acknowledge(&mut self) -> Option<u8> {
+        None
+    }
+    fn task_priority(&self) -> u8 {
+        0
+    }
+    fn set_task_priority(&mut self, _: u8) {}
+    fn entropy(&mut self) -> u64 {
+        0
+    }
+}
+
+/// The emulated processor with its memory.
+pub(crate) struct Guest {
+    pub(crate) cpu: Cpu,
+    pub(crate) memory: Memory,
+    short: bool,
+}
+
+impl Guest {
+    pub(crate) fn new() -> Self {
+        let mut memory = Memory::new(0x4_0000);
+        let mut table = |at: u64, index: u64, entry: u64| {
+            memory.write(at + 8 * index, entry).unwrap();
+        };
+        table(0x1000, 0, 0x2007);
+        table(0x2000, 0, 0x3007);
+        table(0x3000, CODE >> 21, 0x4007);
+        table(0x3000, DATA >> 21, 0x5007);
+        for page in 0..2 {
+            table(0x4000, page, (CODE_PHYSICAL + 0x1000 * page) | 5);
+            table(0x5000, page, (DATA_PHYSICAL + 0x1000 * page) | 7 | 1 << 63);
+        }
+        table(0x5000, 2, (DATA_PHYSICAL + 0x2000) | 5 | 1 << 63);
+        Guest { cpu: Cpu::default(), memory, short: false }
+    }
+
+    pub(crate) fn write_code(&mut self, at: u64, bytes: &[u8]) {
+        self.memory
+            .slice_mut(CODE_PHYSICAL + at - CODE, bytes.len())
+            .unwrap()
+            .copy_from_slice(bytes);
+    }
+
+    pub(crate) fn write_data(&mut self, bytes: &[u8]) {
+        self.memory.slice_mut(DATA_PHYSICAL, DATA_SIZE).unwrap().copy_from_slice(bytes);
+    }
+
+    pub(crate) fn data(&self) -> &[u8] {
+        self.memory.slice(DATA_PHYSICAL, DATA_SIZE).unwrap()
+    }
+
+    /// A user program of Linux with these registers.
+    pub(crate) fn set(&mut self, registers: &Registers, compat: bool) {
+        let mut state = State::default();
+        state.gpr[..16].copy_from_slice(&registers.gpr);
+        state.rip = registers.rip;
+        state.flags.set_bits(registers.rflags);
+        state.set_legacy_area(&registers.fxsave);
+        state.cr0 = 0x8005_0033;
+        state.cr3 = 0x1000;
+        state.cr4 = 0x6F0 | 1 << 11 | 1 << 18;
+        state.tr.limit = 0;
+        state.msrs.efer = 0xD01;
+        state.cpl = 3;
+        let data = Segment::flat(0x2B, 0xC0F3);
+        let null = Segment::default();
+        let code = if compat { Segment::flat(0x23, 0xC0FB) } else { Segment::flat(0x33, 0xA0FB) };
+        state.segments = [null, code, data, null, null, null];
+        if compat {
+            state.segments[0] = data;
+            state.segments[3] = data;
+        }
+        self.cpu.state = state;
+    }
+
+    /// One instruction, or one element of a repeated one; in turn by the general operations
+    /// and by the short cuts.
+    pub(crate) fn step(&mut self, repeated: bool) -> Result<(), Exception> {
+        self.short = !self.short;
+        let single = repeated || !self.short;
+        self.cpu.step_by(&mut self.memory, &mut Empty, 0, single)
+    }
+
+    pub(crate) fn registers(&self) -> Registers {
+        let state = &self.cpu.state;
+        let mut gpr = [0; 16];
+        gpr.copy_from_slice(&state.gpr[..16]);
+        Registers { gpr, rip: state.rip, rflags: state.flags.bits(), fxsave: state.legacy_area() }
+    }
+}
