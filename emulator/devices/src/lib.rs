@@ -17,6 +17,7 @@
 //! Deliberately absent: ACPI, PCI, a second processor's interrupts, NMI and SMI.
 #![forbid(unsafe_code)]
 
+pub mod lapic;
 pub mod state;
 pub mod uart;
 
