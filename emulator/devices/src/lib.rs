@@ -17,7 +17,10 @@
 //! Deliberately absent: ACPI, PCI, a second processor's interrupts, NMI and SMI.
 #![forbid(unsafe_code)]
 
+pub mod ioapic;
 pub mod lapic;
+pub mod pic;
+pub mod pit;
 pub mod state;
 pub mod uart;
 

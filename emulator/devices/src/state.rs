@@ -71,16 +71,13 @@ impl<F: Field> Field for Option<F> {
     }
 }
 
-impl<F: Field + Copy + Default, const N: usize> Field for [F; N] {
+impl<F: Field, const N: usize> Field for [F; N] {
     fn put(&self, to: &mut Vec<u8>) {
         self.iter().for_each(|field| field.put(to));
     }
     fn take(from: &mut &[u8]) -> Result<Self, Malformed> {
-        let mut fields = [F::default(); N];
-        for field in &mut fields {
-            *field = F::take(from)?;
-        }
-        Ok(fields)
+        let fields = (0..N).map(|_| F::take(from)).collect::<Result<Vec<F>, Malformed>>()?;
+        fields.try_into().map_err(|_| Malformed)
     }
 }
 

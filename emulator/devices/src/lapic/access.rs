@@ -3,9 +3,7 @@
 
 use emulator_bus::{Refused, Ticks};
 
-use super::{
-    BSP, ENABLE, LVT_BITS, LVT_TIMER, Lapic, MASKED, SOFTWARE_ENABLE, VERSION, X2APIC,
-};
+use super::{BSP, ENABLE, LVT_BITS, LVT_TIMER, Lapic, MASKED, SOFTWARE_ENABLE, VERSION, X2APIC};
 
 const IA32_APIC_BASE: u32 = 0x1B;
 const IA32_TSC_DEADLINE: u32 = 0x6E0;
@@ -180,7 +178,7 @@ impl Lapic {
 mod tests {
     use emulator_bus::{Cycle, Device, Memory, Width};
 
-    use super::super::BASE;
+    use super::super::{BASE, State};
     use super::*;
     use crate::testing::Random;
 
