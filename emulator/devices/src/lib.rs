@@ -17,10 +17,14 @@
 //! Deliberately absent: ACPI, PCI, a second processor's interrupts, NMI and SMI.
 #![forbid(unsafe_code)]
 
+pub mod cmos;
 pub mod ioapic;
 pub mod lapic;
+pub mod mptable;
 pub mod pic;
 pub mod pit;
+pub mod power;
+pub mod pvclock;
 pub mod state;
 pub mod uart;
 
