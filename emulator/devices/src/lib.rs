@@ -27,6 +27,7 @@ pub mod power;
 pub mod pvclock;
 pub mod state;
 pub mod uart;
+pub mod virtio;
 
 #[cfg(test)]
 mod testing;
