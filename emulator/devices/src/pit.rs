@@ -233,7 +233,7 @@ impl Pit {
 
     /// Port 0x61: gate, speaker, the refresh that toggles every 15 µs, output of channel 2.
     fn gate(&self, now: Ticks) -> u8 {
-        let refresh = if now / 15_085 & 1 != 0 { 0x10 } else { 0 };
+        let refresh = if (now / 15_085) & 1 != 0 { 0x10 } else { 0 };
         let output = if self.state.channels[1].output(now) { 0x20 } else { 0 };
         self.state.gate | refresh | output
     }

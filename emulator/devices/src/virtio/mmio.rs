@@ -98,7 +98,10 @@ impl<F: Function> Mmio<F> {
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let mut state: State = whole(bytes)?;
         check(state.queues.len() == self.state.queues.len())?;
-        check(state.features & !self.offered() == 0 && state.interrupts & !3 == 0)?;
+        // Before FEATURES_OK a driver may have written anything.
+        let agreed = state.status & FEATURES_OK != 0;
+        check(!agreed || state.features & !self.offered() == 0)?;
+        check(state.interrupts & !(USED | CONFIG) == 0)?;
         check(state.status <= 0xFF)?;
         for queue in &state.queues {
             queue.validate(F::QUEUE_SIZE)?;

@@ -15,6 +15,9 @@ use crate::state::{Malformed, check, record};
 /// notwithstanding), but never longer than this.
 pub const CHAIN_LIMIT: usize = 1024;
 
+/// Physical addresses have 52 bits: sums with offsets do not overflow.
+const HIGHEST: u64 = (1 << 52) - 1;
+
 /// Descriptor flags (§2.7.5).
 const NEXT: u16 = 1;
 const WRITE: u16 = 2;
@@ -98,7 +101,9 @@ impl Chain {
     }
 
     fn sound(&self) -> bool {
+        let mut parts = self.readable.iter().chain(&self.writable);
         self.readable.len() + self.writable.len() <= CHAIN_LIMIT
+            && parts.all(|part| part.address <= HIGHEST)
     }
 }
 
@@ -139,14 +144,16 @@ impl Queue {
     }
 
     pub(super) fn validate(&self, limit: u16) -> Result<(), Malformed> {
-        check(self.size.is_power_of_two() && self.size <= limit)
+        let areas = [self.descriptors, self.available, self.used];
+        check(self.size.is_power_of_two() && self.size <= limit)?;
+        check(!self.ready || areas.iter().all(|area| *area <= HIGHEST))
     }
 
     /// Are the three areas aligned (§2.7) and memory?
     pub(super) fn is_placed(&self, memory: &Memory) -> bool {
         let size = usize::from(self.size);
         let held = |at: u64, align: u64, length: usize| {
-            at % align == 0 && memory.slice(at, length).is_ok()
+            at.is_multiple_of(align) && memory.slice(at, length).is_ok()
         };
         held(self.descriptors, 16, 16 * size)
             && held(self.available, 2, 6 + 2 * size)
