@@ -29,6 +29,8 @@ pub(crate) const VERSION: u32 = 0x14 | 5 << 16;
 
 /// Spurious-interrupt vector register: software enable (§11.9).
 const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// Its vector, that bit, and bit 9, focus checking, which Linux sets and nobody has.
+const SPURIOUS_BITS: u32 = 0x3FF;
 const MASKED: u32 = 1 << 16;
 
 /// Error status (§11.5.3): illegal vector sent, received.
@@ -133,7 +135,7 @@ impl Lapic {
         let mode = state.base & (ENABLE | X2APIC);
         check(state.base & !(ENABLE | X2APIC) == BASE | BSP && mode != X2APIC)?;
         check(state.lvt.iter().zip(LVT_BITS).all(|(entry, bits)| entry & !bits == 0))?;
-        check(state.divide & !0xB == 0 && state.svr & !0x1FF == 0)?;
+        check(state.divide & !0xB == 0 && state.svr & !SPURIOUS_BITS == 0)?;
         check([&state.isr, &state.irr].iter().all(|map| map[0] & 0xFFFF == 0))?;
         let mut lapic = Lapic { state, ready: None };
         lapic.judge();

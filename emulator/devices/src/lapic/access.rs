@@ -3,7 +3,10 @@
 
 use emulator_bus::{Refused, Ticks};
 
-use super::{BSP, ENABLE, LVT_BITS, LVT_TIMER, Lapic, MASKED, SOFTWARE_ENABLE, VERSION, X2APIC};
+use super::{
+    BSP, ENABLE, LVT_BITS, LVT_TIMER, Lapic, MASKED, SOFTWARE_ENABLE, SPURIOUS_BITS, VERSION,
+    X2APIC,
+};
 
 const IA32_APIC_BASE: u32 = 0x1B;
 const IA32_TSC_DEADLINE: u32 = 0x6E0;
@@ -51,7 +54,7 @@ impl Lapic {
         let allowed = match register {
             0x08 | 0x3F => 0xFF,
             0x0B | 0x28 => 0,
-            0x0F => 0x1FF,
+            0x0F => SPURIOUS_BITS.into(),
             0x30 => 0xFFFF_FFFF_000C_CFFF,
             // Bit 12, delivery status, is read-only and may be written back.
             0x32..=0x37 => u64::from(LVT_BITS[register as usize - 0x32]) | 1 << 12,
@@ -146,7 +149,7 @@ impl Lapic {
                 self.judge();
             }
             0x0B => self.end_of_interrupt(),
-            0x0F => self.set_spurious(value & 0x1FF),
+            0x0F => self.set_spurious(value & SPURIOUS_BITS),
             0x28 => self.state.esr = std::mem::take(&mut self.state.errors),
             0x32..=0x37 => self.set_entry(register as usize - 0x32, value),
             0x38 => self.start(value, now),
@@ -207,7 +210,7 @@ mod tests {
         for (index, value) in [
             (0x808, 0x100),
             (0x80B, 1),
-            (0x80F, 0x200),
+            (0x80F, 0x400),
             (0x80D, 0),
             (0x802, 0),
             (0x810, 0),

@@ -146,7 +146,8 @@ impl Queue {
     pub(super) fn validate(&self, limit: u16) -> Result<(), Malformed> {
         let areas = [self.descriptors, self.available, self.used];
         check(self.size.is_power_of_two() && self.size <= limit)?;
-        check(!self.ready || areas.iter().all(|area| *area <= HIGHEST))
+        check(!self.ready || areas.iter().all(|area| *area <= HIGHEST))?;
+        check(self.under_way() <= self.size)
     }
 
     /// Are the three areas aligned (§2.7) and memory?
@@ -174,10 +175,19 @@ impl Queue {
         if waiting > self.size { Err(Broken) } else { Ok(waiting) }
     }
 
-    /// Takes the next buffer, if there is one.
+    /// Buffers that were taken and not given back.
+    fn under_way(&self) -> u16 {
+        self.next.wrapping_sub(self.done)
+    }
+
+    /// Takes the next buffer, if there is one. A driver that offers a descriptor anew before
+    /// it got it back could have us keep any number of buffers; it has broken the rules.
     pub fn pop(&mut self, memory: &Memory, features: u64) -> Result<Option<Chain>, Broken> {
         if self.waiting(memory)? == 0 {
             return Ok(None);
+        }
+        if self.under_way() >= self.size {
+            return Err(Broken);
         }
         let head = memory.read::<u16>(self.available + 4 + 2 * self.slot(self.next))?;
         let chain = self.chain(memory, head, features)?;
@@ -367,6 +377,22 @@ mod tests {
         assert_eq!(driver.queue().pop(&memory, ALL), Err(Broken));
         memory.write(driver.queue().available + 2, 9u16).unwrap();
         assert_eq!(driver.queue().pop(&memory, ALL), Err(Broken));
+    }
+
+    #[test]
+    fn no_more_buffers_are_under_way_than_there_are_descriptors() {
+        let mut memory = Memory::new(1 << 16);
+        let mut driver = Driver::new(0x1000, 4);
+        let mut queue = driver.queue();
+        for _ in 0..4 {
+            driver.post(&mut memory, &[], &[]);
+            assert!(queue.pop(&memory, 0).unwrap().is_some());
+        }
+        assert_eq!(queue.pop(&memory, 0), Ok(None));
+        driver.post(&mut memory, &[], &[]);
+        assert_eq!(queue.clone().pop(&memory, 0), Err(Broken));
+        queue.push(&mut memory, 0, 0).unwrap();
+        assert!(queue.pop(&memory, 0).unwrap().is_some());
     }
 
     #[test]
