@@ -205,7 +205,7 @@ impl Device for Ioapic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Random;
+    use crate::testing::{Random, damaged};
 
     fn with_entry(pin: u8, entry: u64) -> Ioapic {
         let mut ioapic = Ioapic::default();
@@ -278,5 +278,12 @@ mod tests {
         let state = State::from_bytes(&ioapic.state().to_bytes()).unwrap();
         assert_eq!(Ioapic::from_state(state.clone()).unwrap().state(), ioapic.state());
         assert!(Ioapic::from_state(State { lines: 1 << 24, ..state }).is_err());
+        for bytes in damaged(&ioapic.state().to_bytes(), 3) {
+            let Ok(state) = State::from_bytes(&bytes) else { continue };
+            let Ok(mut ioapic) = Ioapic::from_state(state) else { continue };
+            while ioapic.next_message().is_some() {}
+            ioapic.load();
+            ioapic.store(u32::MAX);
+        }
     }
 }

@@ -235,7 +235,7 @@ mod tests {
     use emulator_bus::Memory;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::testing::{Random, damaged};
 
     fn write(pic: &mut Pic, port: u64, value: u8) {
         let mut memory = Memory::new(0);
@@ -338,5 +338,14 @@ mod tests {
         }
         let state = State::from_bytes(&pic.state().to_bytes()).unwrap();
         assert_eq!(Pic::from_state(state).unwrap().state(), pic.state());
+        for bytes in damaged(&pic.state().to_bytes(), 4) {
+            let Ok(state) = State::from_bytes(&bytes) else { continue };
+            let Ok(mut pic) = Pic::from_state(state) else { continue };
+            for line in 0..16 {
+                pic.acknowledge();
+                pic.set_line(line, true);
+                write(&mut pic, 0x20 + u64::from(line & 1), 0x20);
+            }
+        }
     }
 }

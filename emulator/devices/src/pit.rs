@@ -284,7 +284,7 @@ mod tests {
     use emulator_bus::Memory;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::testing::{Random, damaged};
 
     fn write(pit: &mut Pit, port: u64, value: u64, now: Ticks) {
         let mut memory = Memory::new(0);
@@ -364,5 +364,16 @@ mod tests {
         }
         let state = State::from_bytes(&pit.state().to_bytes()).unwrap();
         assert_eq!(Pit::from_state(state).unwrap().state(), pit.state());
+        for bytes in damaged(&pit.state().to_bytes(), 5) {
+            let Ok(state) = State::from_bytes(&bytes) else { continue };
+            let Ok(mut pit) = Pit::from_state(state) else { continue };
+            for now in [0, 1 << 40, u64::MAX] {
+                pit.advance(now);
+                for port in [0x40, 0x42, 0x61] {
+                    read(&mut pit, port, now);
+                    write(&mut pit, port, 0xFF, now);
+                }
+            }
+        }
     }
 }

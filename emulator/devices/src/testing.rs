@@ -30,3 +30,16 @@ impl Random {
         }
     }
 }
+
+/// States that are wrong in some bytes: what a damaged or hostile snapshot has.
+pub(crate) fn damaged(bytes: &[u8], seed: u64) -> impl Iterator<Item = Vec<u8>> {
+    let (mut random, bytes) = (Random::new(seed), bytes.to_vec());
+    (0..2000).map(move |_| {
+        let mut bytes = bytes.clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] = random.nasty() as u8;
+        }
+        bytes
+    })
+}

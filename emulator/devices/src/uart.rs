@@ -222,7 +222,7 @@ impl Device for Uart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Random;
+    use crate::testing::{Random, damaged};
 
     #[test]
     fn linux_finds_a_16550a() {
@@ -318,6 +318,18 @@ mod tests {
         let bytes = uart.state().to_bytes();
         let twin = Uart::from_state(State::from_bytes(&bytes).unwrap()).unwrap();
         assert_eq!(twin.state(), uart.state());
+        uart.take_output();
+        for _ in 0..INPUT_LIMIT {
+            uart.load(0);
+        }
+        for bytes in damaged(&uart.state().to_bytes(), 1) {
+            let Ok(state) = State::from_bytes(&bytes) else { continue };
+            let Ok(mut uart) = Uart::from_state(state) else { continue };
+            for offset in 0..8 {
+                uart.load(offset);
+                uart.store(offset, 0xFF);
+            }
+        }
         let wrong = State { ier: 16, ..uart.state().clone() };
         assert_eq!(Uart::from_state(wrong).unwrap_err(), Malformed);
     }

@@ -183,7 +183,7 @@ mod tests {
 
     use super::super::{BASE, State};
     use super::*;
-    use crate::testing::Random;
+    use crate::testing::{Random, damaged};
 
     #[test]
     fn modes_follow_each_other_as_in_the_manual() {
@@ -281,5 +281,15 @@ mod tests {
         }
         let state = State::from_bytes(&lapic.state().to_bytes()).unwrap();
         assert_eq!(Lapic::from_state(state).unwrap().state(), lapic.state());
+        for bytes in damaged(&lapic.state().to_bytes(), 2) {
+            let Ok(state) = State::from_bytes(&bytes) else { continue };
+            let Ok(mut lapic) = Lapic::from_state(state) else { continue };
+            lapic.advance(now);
+            while lapic.acknowledge().is_some() {}
+            for index in 0x800..0x840 {
+                let _ = lapic.read_msr(index, now);
+                let _ = lapic.write_msr(index, 0, now);
+            }
+        }
     }
 }

@@ -205,6 +205,13 @@ pub(super) fn torment<F: Function>(
             assert!(device.restore(&bytes[..end]).is_err());
         }
         assert_eq!(device.save(), bytes);
+        for damaged in crate::testing::damaged(&bytes, random.next()).take(20) {
+            if device.restore(&damaged).is_ok() {
+                device.service(&mut memory);
+                meddle(&mut device);
+                device.service(&mut memory);
+            }
+        }
         memory.slice_mut(0x1000, 0x6000).unwrap().fill(0);
     }
 }
