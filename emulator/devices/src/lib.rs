@@ -14,6 +14,20 @@
 //!                       └─line──▶ pic ────ExtINT──────┘
 //! ```
 //!
+//! | Device | Offsets | For the host |
+//! |---|---|---|
+//! | [`uart`] | 0–7 | `offer`, `take_output` |
+//! | [`lapic`] | MSRs; its page | `accept`, `acknowledge`, `take_ended`, `deadline`, `advance` |
+//! | [`ioapic`] | its page | `set_line`, `next_message`, `end` |
+//! | [`pic`] | ports 0x20, 0x21, 0xA0, 0xA1, 0x4D0, 0x4D1 | `set_line`, `acknowledge` |
+//! | [`pit`] | ports 0x40–0x43, 0x61 | `deadline`, `advance` |
+//! | [`cmos`] | ports 0x70, 0x71 | `set_epoch` |
+//! | [`power`] | ports 0x60, 0x64, 0xF4, 0xCF9 | `take_request` |
+//! | [`pvclock`] | MSRs | `resume` |
+//! | [`virtio`] | a page each | `service`, and what each function has |
+//!
+//! `tests/board.rs` wires them as a board does.
+//!
 //! Deliberately absent: ACPI, PCI, a second processor's interrupts, NMI and SMI.
 #![forbid(unsafe_code)]
 
