@@ -148,15 +148,19 @@ fn deliver(frame: &[u8], lane: &mut Lane<'_>) -> Result<Delivery, Broken> {
             return Ok(Delivery::TooLarge);
         }
     }
-    let mut packet = vec![0; HEADER];
-    packet[0] = if lane.features & GUEST_CSUM != 0 { DATA_VALID } else { 0 };
-    packet[10..].copy_from_slice(&(chains.len() as u16).to_le_bytes());
-    packet.extend_from_slice(frame);
-    let mut rest = &packet[..];
-    for chain in chains {
-        let written = chain.write(lane.memory, 0, rest)?;
+    let mut header = [0; HEADER];
+    header[0] = if lane.features & GUEST_CSUM != 0 { DATA_VALID } else { 0 };
+    header[10..].copy_from_slice(&(chains.len() as u16).to_le_bytes());
+    let mut rest = frame;
+    for (at, chain) in chains.iter().enumerate() {
+        // §5.1.6.3.1: the header is whole in the first buffer.
+        let first = if at == 0 { chain.write(lane.memory, 0, &header)? } else { 0 };
+        if at == 0 && first < HEADER {
+            return Err(Broken);
+        }
+        let written = chain.write(lane.memory, first as u64, rest)?;
         rest = &rest[written..];
-        lane.push(RECEIVE, chain.head, written)?;
+        lane.push(RECEIVE, chain.head, first + written)?;
     }
     Ok(Delivery::Done)
 }
