@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("emulator-bus", &[]),
     ("emulator-cpu", &["emulator-bus", "emulator-cpu-oracle"]),
     ("emulator-cpu-oracle", &[]),
+    ("emulator-devices", &["emulator-bus"]),
     ("wisp", &[]),
     ("emulator-gateway", &["emulator-protocol", "wisp"]),
     ("relay", &["wisp"]),
