@@ -303,7 +303,7 @@ impl Core<'_> {
                     return Ok(());
                 }
                 Op::Call => match self.call(uop) {
-                    Ok(target) => go!(self.jump(target)),
+                    Ok(_) => branch!(uop, at, uop.imm, uop.size),
                     Err(fault) => Err(fault),
                 },
                 Op::Ret => match self.ret(uop) {
