@@ -38,7 +38,7 @@ pub struct Slice {
 pub struct Cpu {
     /// The architectural state. After it was changed from outside, call [`Cpu::reload`].
     pub state: State,
-    tlb: Tlb,
+    tlb: Box<Tlb>,
     code: CodeCache,
     epoch: u32,
 }
@@ -58,7 +58,7 @@ impl Default for Cpu {
 impl Cpu {
     /// A processor in this state.
     pub fn new(state: State) -> Self {
-        Cpu { state, tlb: Tlb::new(), code: CodeCache::new(), epoch: 0 }
+        Cpu { state, tlb: Box::new(Tlb::new()), code: CodeCache::new(), epoch: 0 }
     }
 
     /// Forgets what was derived from the state and from memory.

@@ -66,22 +66,37 @@ impl Core<'_> {
     /// INC, DEC, NEG, NOT.
     pub(crate) fn unary(&mut self, uop: &Uop) -> Result<(), Fault> {
         let a = self.destination_to_modify(uop)?;
-        let mut flags = self.state.flags;
-        let carry = u64::from(flags.carry());
+        let size = uop.size;
         let r = match uop.op {
             Op::Inc => a.wrapping_add(1),
             Op::Dec => a.wrapping_sub(1),
             Op::Neg => a.wrapping_neg(),
             _ => !a,
-        } & mask(uop.size);
+        } & mask(size);
+        let flags = &mut self.state.flags;
         match uop.op {
-            Op::Inc => flags.set(Kind::Inc, uop.size, 0, carry, r),
-            Op::Dec => flags.set(Kind::Dec, uop.size, 0, carry, r),
-            Op::Neg => flags.set(Kind::Sub, uop.size, 0, a, r),
+            Op::Inc => flags.set(Kind::Inc, size, 0, flags.carry().into(), r),
+            Op::Dec => flags.set(Kind::Dec, size, 0, flags.carry().into(), r),
+            Op::Neg => flags.set(Kind::Sub, size, 0, a, r),
             _ => {}
         }
-        self.set_destination(uop, r)?;
-        self.state.flags = flags;
+        self.set_destination(uop, r)
+    }
+
+    /// SETcc.
+    #[inline(always)]
+    pub(crate) fn set_condition(&mut self, uop: &Uop) -> Result<(), Fault> {
+        let value = self.state.flags.condition(uop.sub).into();
+        self.set_destination(uop, value)
+    }
+
+    /// CMOVcc: the source is read in any case, and a 32-bit destination cleared above.
+    #[inline(always)]
+    pub(crate) fn move_condition(&mut self, uop: &Uop) -> Result<(), Fault> {
+        let value = self.source(uop)?;
+        let old = self.reg(uop.dst, uop.size);
+        let value = if self.state.flags.condition(uop.sub) { value } else { old };
+        self.set_reg(uop.dst, uop.size, value);
         Ok(())
     }
 
@@ -135,16 +150,6 @@ impl Core<'_> {
                     self.set_reg(uop.dst, uop.size, r);
                 }
                 self.state.flags = flags;
-            }
-            Op::Setcc => {
-                let value = self.state.flags.condition(uop.sub).into();
-                self.set_destination(uop, value)?;
-            }
-            Op::Cmovcc => {
-                let value = self.source(uop)?;
-                let old = self.reg(uop.dst, uop.size);
-                let value = if self.state.flags.condition(uop.sub) { value } else { old };
-                self.set_reg(uop.dst, uop.size, value);
             }
             Op::Widen => {
                 let value = self.reg(reg::RAX as u8, uop.size - 1);

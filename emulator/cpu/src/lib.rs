@@ -1,5 +1,12 @@
 //! One x86-64 processor: decoding to micro-operations, state, paging, exceptions, and an
 //! interpreter.
+//!
+//! A board owns a [`Cpu`], an [`emulator_bus::Memory`] and what is behind
+//! [`emulator_bus::Bus`], and calls [`Cpu::run`] for slices of so many instructions. How an
+//! instruction travels is told in `docs/engine.md`.
+//!
+//! Deliberately absent: devices, the board, time of its own, and real mode: a boot protocol
+//! sets [`State`] to 64-bit mode or to flat 32-bit protected mode.
 #![forbid(unsafe_code)]
 
 mod access;

@@ -316,6 +316,11 @@ impl Env {
             return Number { exponent: number.exponent - adjust, ..number };
         }
         self.flags |= PE;
+        if self.unmasked & OE != 0 {
+            // FSCALE can get so far, and then gives infinity whatever the rounding.
+            self.up = true;
+            return Number::infinity(sign);
+        }
         let finite = matches!((self.rounding, sign), (1, false) | (2, true) | (3, _));
         self.up = !finite;
         if finite {

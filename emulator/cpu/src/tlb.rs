@@ -36,8 +36,8 @@ pub enum Access {
 /// All tables: three kinds of access, each for supervisor (first half) and user.
 #[derive(Debug)]
 pub struct Tlb {
-    tables: [Box<[Entry; 2 * SLOTS]>; 3],
-    global: Box<[bool; 2 * SLOTS]>,
+    tables: [[Entry; 2 * SLOTS]; 3],
+    global: [bool; 2 * SLOTS],
     /// `SLOTS` while privilege level 3 is in force, else 0.
     half: usize,
     /// A large page was cached: INVLPG may have to drop many entries.
@@ -46,13 +46,7 @@ pub struct Tlb {
 
 impl Tlb {
     pub(crate) fn new() -> Self {
-        let table = || Box::new([EMPTY; 2 * SLOTS]);
-        Tlb {
-            tables: [table(), table(), table()],
-            global: Box::new([false; 2 * SLOTS]),
-            half: 0,
-            large: false,
-        }
+        Tlb { tables: [[EMPTY; 2 * SLOTS]; 3], global: [false; 2 * SLOTS], half: 0, large: false }
     }
 
     pub(crate) fn set_user(&mut self, user: bool) {

@@ -89,17 +89,19 @@ impl Machine {
         ] {
             memory.write(at, entry).unwrap();
         }
-        let mut state = State::default();
-        state.cr0 = 0x8005_0033;
-        state.cr3 = TABLES;
-        state.cr4 = 0x6A0;
+        let mut state = State {
+            cr0: 0x8005_0033,
+            cr3: TABLES,
+            cr4: 0x6A0,
+            gdtr: Table { base: GDT, limit: 0x2F },
+            idtr: Table { base: IDT, limit: 0xFFF },
+            tr: Segment { base: TSS, limit: 0x67, selector: 0x30, attributes: 0x8B },
+            rip: KERNEL,
+            ..State::default()
+        };
         state.msrs.efer = 0xD01;
-        state.gdtr = Table { base: GDT, limit: 0x2F };
-        state.idtr = Table { base: IDT, limit: 0xFFF };
-        state.tr = Segment { base: TSS, limit: 0x67, selector: 0x30, attributes: 0x8B };
         state.segments[1] = Segment::flat(8, 0xA09B);
         state.segments[2] = Segment::flat(0x10, 0xC093);
-        state.rip = KERNEL;
         state.gpr[4] = STACK;
         Machine { cpu: Cpu::new(state), memory, board: Board::default() }
     }

@@ -276,6 +276,19 @@ impl Core<'_> {
         let b = self.float_source(uop)?;
         let a = self.xmm(uop.dst);
         let mut unit = Unit::new(self.state.mxcsr);
+        // Scalars by the fast path, which is most of what compilers make of floating point.
+        if unit.fast && uop.sub < Float::Rcpps as u8 && uop.sub & 2 != 0 {
+            let op = ARITHMETIC[(uop.sub / 4) as usize % 7];
+            let (quick, mask) = if uop.sub & 1 == 0 {
+                (quick_single(op, a as u32, b as u32).map(u64::from), u64::from(u32::MAX))
+            } else {
+                (quick_double(op, a as u64, b as u64), u64::MAX)
+            };
+            if let Some(r) = quick {
+                self.set_xmm(uop.dst, a & !u128::from(mask) | u128::from(r));
+                return Ok(());
+            }
+        }
         let r = if uop.sub < Float::Rcpps as u8 {
             let (kind, count) = form(uop.sub);
             let op = ARITHMETIC[(uop.sub / 4) as usize % 7];
