@@ -408,12 +408,9 @@ impl X87 {
                         let limit = 0x1_0000;
                         let by = whole.integer(b).map_or(limit, |by| by.min(limit as u64) as i32);
                         let exponent = a.exponent + if b.sign { -by } else { by };
-                        // Less than one: nothing to scale, nothing to underflow.
-                        if by == 0 && b.class == Class::Finite && !b.denormal {
-                            a
-                        } else {
-                            env.convert(soft::EXTENDED, Number { exponent, ..a })
-                        }
+                        // Known to differ: a denormal and a fraction with underflow unmasked,
+                        // where the host leaves some operands alone and adjusts others.
+                        env.convert(soft::EXTENDED, Number { exponent, ..a })
                     }
                 };
                 if env.flags & IE == 0 {
