@@ -269,7 +269,9 @@ impl Env {
                 denormal: false,
             };
         }
-        if self.flush {
+        if self.flush || self.unmasked & UE != 0 {
+            // FSCALE can get beyond the adjustment, and then gives zero whatever the rounding.
+            self.up = false;
             self.flags |= UE | PE;
             return Number::zero(sign);
         }

@@ -85,6 +85,8 @@ pub struct Oracle {
     _only: MutexGuard<'static, ()>,
     exchange: Box<UnsafeCell<Exchange>>,
     pages: Vec<(u64, usize, Protection)>,
+    /// Where pages of code can be written to: the guest's address and ours.
+    aliases: Vec<(u64, u64)>,
     _stack: Vec<u8>,
 }
 
@@ -123,11 +125,20 @@ impl Oracle {
     /// at these addresses, of so many bytes, with this protection.
     pub fn new(pages: &[(u64, usize, Protection)]) -> Self {
         let only = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut aliases = Vec::new();
         for &(address, length, protection) in pages {
             let access = match protection {
                 Protection::Read => libc::PROT_READ,
                 Protection::Write => libc::PROT_READ | libc::PROT_WRITE,
-                Protection::Execute => libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+                Protection::Execute => libc::PROT_READ | libc::PROT_EXEC,
+            };
+            // The guest must not write to its code, but `write` must: a second mapping.
+            let (kind, file) = if protection == Protection::Execute {
+                let (file, alias) = shared(length);
+                aliases.push((address, alias));
+                (libc::MAP_SHARED, file)
+            } else {
+                (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
             };
             // SAFETY: MAP_FIXED_NOREPLACE refuses to take what somebody else has.
             let got = unsafe {
@@ -135,14 +146,15 @@ impl Oracle {
                     address as *mut libc::c_void,
                     length,
                     access,
-                    libc::MAP_PRIVATE
-                        | libc::MAP_ANONYMOUS
-                        | libc::MAP_POPULATE
-                        | libc::MAP_FIXED_NOREPLACE,
-                    -1,
+                    kind | libc::MAP_POPULATE | libc::MAP_FIXED_NOREPLACE,
+                    file,
                     0,
                 )
             };
+            if file >= 0 {
+                // SAFETY: the descriptor is ours; the mappings keep the memory.
+                unsafe { libc::close(file) };
+            }
             assert_eq!(got as u64, address, "the guest's pages are taken");
         }
         let mut stack = vec![0u8; ALTERNATE_STACK];
@@ -180,7 +192,7 @@ impl Oracle {
                 assert_eq!(libc::sigaction(signal, &raw const action, ptr::null_mut()), 0);
             }
         }
-        Oracle { _only: only, exchange, pages: pages.to_vec(), _stack: stack }
+        Oracle { _only: only, exchange, pages: pages.to_vec(), aliases, _stack: stack }
     }
 
     fn check(&self, address: u64, length: usize) {
@@ -195,9 +207,15 @@ impl Oracle {
     /// Puts bytes into the guest's memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
         self.check(address, bytes.len());
-        // SAFETY: `check` has found the range in a mapping of ours that is writable.
+        let page = self.pages.iter().find(|page| {
+            page.2 == Protection::Execute && (page.0..page.0 + page.1 as u64).contains(&address)
+        });
+        let alias = page.and_then(|page| self.aliases.iter().find(|alias| alias.0 == page.0));
+        let target = alias.map_or(address, |(guest, ours)| ours + (address - guest));
+        // SAFETY: `check` has found the range in a mapping of ours; pages of code are written
+        // through their second mapping, all others are writable themselves.
         unsafe {
-            ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len());
+            ptr::copy_nonoverlapping(bytes.as_ptr(), target as *mut u8, bytes.len());
         }
     }
 
@@ -236,6 +254,20 @@ impl Oracle {
             registers.clone_from(&(*exchange).guest);
             (*exchange).trap
         }
+    }
+}
+
+/// Memory that can be mapped twice: its descriptor, and where it is mapped to be written to.
+fn shared(length: usize) -> (libc::c_int, u64) {
+    // SAFETY: a new file of this process, mapped where the kernel finds room.
+    unsafe {
+        let file = libc::memfd_create(c"code".as_ptr(), 0);
+        assert!(file >= 0, "no memory to share");
+        assert_eq!(libc::ftruncate(file, length as libc::off_t), 0);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let alias = libc::mmap(ptr::null_mut(), length, access, libc::MAP_SHARED, file, 0);
+        assert_ne!(alias, libc::MAP_FAILED);
+        (file, alias as u64)
     }
 }
 
