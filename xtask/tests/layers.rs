@@ -19,6 +19,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("emulator-engine", &["emulator-protocol", "emulator-snapshot"]),
     ("emulator-shell", &["emulator-engine", "emulator-protocol", "emulator-snapshot"]),
     (
+        "emulator-guest",
+        &["emulator-disk", "emulator-engine", "emulator-protocol", "emulator-snapshot"],
+    ),
+    (
         "emulator-v86",
         &["emulator-disk", "emulator-engine", "emulator-protocol", "emulator-snapshot"],
     ),
@@ -27,6 +31,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("emulator-cpu", &["emulator-bus", "emulator-cpu-oracle"]),
     ("emulator-cpu-oracle", &[]),
     ("emulator-devices", &["emulator-bus"]),
+    (
+        "emulator-machine",
+        &["emulator-bus", "emulator-cpu", "emulator-devices"],
+    ),
     ("wisp", &[]),
     ("emulator-gateway", &["emulator-protocol", "wisp"]),
     ("relay", &["wisp"]),
