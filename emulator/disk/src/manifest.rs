@@ -74,11 +74,13 @@ impl Disk {
         self.size.saturating_sub(start).min(CHUNK_SIZE as u64) as usize
     }
 
-    /// Indices of the chunks that hold the bytes from `offset` on.
+    /// Indices of the chunks that hold the bytes from `offset` on, as far as the disk has
+    /// such bytes.
     #[must_use]
     pub fn chunks_of(&self, offset: u64, length: u64) -> std::ops::Range<usize> {
         let chunk = CHUNK_SIZE as u64;
-        (offset / chunk) as usize..offset.saturating_add(length).div_ceil(chunk) as usize
+        let within = |index: u64| index.min(self.chunks.len() as u64) as usize;
+        within(offset / chunk)..within(offset.saturating_add(length).div_ceil(chunk))
     }
 }
 
@@ -377,6 +379,8 @@ mod tests {
         assert_eq!(disk.chunks_of(0, 1), 0..1);
         assert_eq!(disk.chunks_of(chunk - 1, 2), 0..2);
         assert_eq!(disk.chunks_of(chunk, 512), 1..2);
+        assert_eq!(disk.chunks_of(0, u64::MAX), 0..2);
+        assert_eq!(disk.chunks_of(1 << 50, 512), 2..2);
         assert_eq!(disk.chunk_length(0), CHUNK_SIZE);
         assert_eq!(disk.chunk_length(1), 512);
     }
