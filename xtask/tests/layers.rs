@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "emulator-machine",
         &["emulator-bus", "emulator-cpu", "emulator-devices"],
     ),
+    ("emulator-headless", &["emulator-machine"]),
     ("wisp", &[]),
     ("emulator-gateway", &["emulator-protocol", "wisp"]),
     ("relay", &["wisp"]),

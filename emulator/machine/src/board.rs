@@ -28,6 +28,8 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::map::{self, Slot};
 
+/// The console's port that is the terminal.
+const TERMINAL: usize = 0;
 /// Name of the console's second port, on which the guest's agent listens.
 pub const AGENT_PORT: &str = "vivarium.agent";
 /// Number of that port.
@@ -105,6 +107,26 @@ impl Board {
     pub(crate) fn reseed(&mut self, seed: [u8; 32]) {
         self.random = ChaCha12Rng::from_seed(seed);
         self.rng.function_mut().forget();
+    }
+
+    /// Fetches what the guest has written to its terminal.
+    pub fn take_console(&mut self) -> Vec<u8> {
+        self.console.function_mut().take_output(TERMINAL)
+    }
+
+    /// Fetches what the guest has written to its serial port: its kernel's log.
+    pub fn take_log(&mut self) -> Vec<u8> {
+        self.uart.take_output()
+    }
+
+    /// Types: into the terminal once the guest has one, into the serial port before. Says how
+    /// many bytes there was room for.
+    pub fn type_in(&mut self, bytes: &[u8]) -> usize {
+        if self.console.is_live() {
+            self.console.function_mut().offer(TERMINAL, bytes)
+        } else {
+            self.uart.offer(bytes)
+        }
     }
 
     /// When a timer must be looked at next.

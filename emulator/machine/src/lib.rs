@@ -17,6 +17,7 @@ mod board;
 mod boot;
 mod machine;
 mod map;
+mod registers;
 
 pub use board::{AGENT, AGENT_PORT, Board, Parts};
 pub use boot::{CMDLINE_LIMIT, Error as BootError, Plan};
