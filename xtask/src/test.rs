@@ -22,6 +22,8 @@ const WEB: &[&str] = &[
     "vivarium",
     "emulator-worker",
     "emulator-v86",
+    "emulator-fetch",
+    "emulator-guest",
     "emulator-shell",
     "emulator-wire",
     "emulator-disk",

@@ -1,34 +1,15 @@
-//! The root disk, chunk by chunk, as the guest asks for it.
-//!
-//! A read of the guest waits until its chunks are here. A chunk that cannot be had stops
-//! the disk with a fault, and the reads go on waiting: after a retry they are answered, and
-//! the guest never learns that something was wrong.
+//! The root disk behind the one that v86 sees: reads wait here for their chunks.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
 
-use emulator_disk::{CHUNK_SIZE, Disk, decode_chunk};
+use emulator_disk::Disk as Layout;
+use emulator_guest::disk::Chunked;
+use emulator_guest::files::Files;
 use emulator_protocol::Fault;
 use js_sys::{Function, Uint8Array};
 use wasm_bindgen::JsValue;
-
-use crate::fetch::{self, Meter};
-use crate::saving;
-
-/// Chunks that are kept decoded, 16 MiB. The guest has a page cache of its own, so this
-/// only needs to cover neighbouring reads.
-const KEPT_CHUNKS: usize = 64;
-
-/// Chunks that are on their way at the same time.
-const PARALLEL: usize = 4;
-
-/// Chunks that are fetched ahead of a guest that reads on.
-const AHEAD: usize = 2;
-
-/// Bytes of a sector, the unit of an IDE disk.
-const SECTOR: usize = 512;
 
 /// A read of the guest that waits.
 struct Read {
@@ -39,42 +20,22 @@ struct Read {
 
 /// The state behind the disk that v86 sees.
 struct State {
-    layout: Disk,
-    /// URL of the chunks' directory, with a final slash.
-    base: String,
-    meter: Rc<Meter>,
+    chunked: Chunked,
+    files: Rc<dyn Files>,
     waker: Waker,
-    clean: HashMap<usize, Rc<[u8]>>,
-    /// Clean chunks, the least recently fetched first.
-    order: VecDeque<usize>,
-    /// Sectors that the guest wrote. The image is mounted read-only, so this holds what
-    /// somebody writes to the raw device: at most the disk's size, and lost with the machine.
-    written: HashMap<u64, [u8; SECTOR]>,
-    loading: HashSet<usize>,
     waiting: Vec<Read>,
-    last: usize,
     fault: Option<Fault>,
 }
 
 /// A disk in chunks; clones are the same disk.
 #[derive(Clone)]
-pub(crate) struct Chunked(Rc<RefCell<State>>);
+pub(crate) struct Disk(Rc<RefCell<State>>);
 
-impl Chunked {
-    pub(crate) fn new(layout: Disk, base: String, meter: Rc<Meter>, waker: Waker) -> Self {
-        Self(Rc::new(RefCell::new(State {
-            layout,
-            base,
-            meter,
-            waker,
-            clean: HashMap::new(),
-            order: VecDeque::new(),
-            written: HashMap::new(),
-            loading: HashSet::new(),
-            waiting: Vec::new(),
-            last: usize::MAX,
-            fault: None,
-        })))
+impl Disk {
+    pub(crate) fn new(layout: Layout, files: Rc<dyn Files>, waker: Waker) -> Self {
+        let chunked = Chunked::new(layout);
+        let state = State { chunked, files, waker, waiting: Vec::new(), fault: None };
+        Self(Rc::new(RefCell::new(state)))
     }
 
     /// Answers a read, now or when its chunks are here.
@@ -84,40 +45,20 @@ impl Chunked {
         self.fetch_wanted();
     }
 
-    /// Takes a write, which is of whole sectors as on every IDE disk.
+    /// Takes a write. v86 has no way to hear that one failed, so one that is not within the
+    /// disk has no effect: no kernel writes there.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) {
-        let first = offset / SECTOR as u64;
-        let (sectors, _) = bytes.as_chunks::<SECTOR>();
-        let numbered = (first..).zip(sectors.iter().copied());
-        self.0.borrow_mut().written.extend(numbered);
+        self.0.borrow_mut().chunked.write(offset, bytes).ok();
     }
 
-    /// What the guest wrote: for each sector its number in 8 bytes, little endian, and its
-    /// content, in order.
+    /// What the guest wrote; see [`Chunked::written`].
     pub(crate) fn written(&self) -> Vec<u8> {
-        let state = self.0.borrow();
-        let mut sectors: Vec<_> = state.written.iter().collect();
-        sectors.sort_unstable_by_key(|(number, _)| **number);
-        sectors
-            .iter()
-            .flat_map(|(number, bytes)| number.to_le_bytes().into_iter().chain(**bytes))
-            .collect()
+        self.0.borrow().chunked.written()
     }
 
-    /// Takes what [`Chunked::written`] gave.
+    /// Takes what [`Disk::written`] gave.
     pub(crate) fn set_written(&self, bytes: &[u8]) -> Result<(), Fault> {
-        let (records, rest) = bytes.as_chunks::<{ 8 + SECTOR }>();
-        if !rest.is_empty() {
-            return Err(saving::refused("Its disk ends within a sector.".into()));
-        }
-        self.0.borrow_mut().written = records
-            .iter()
-            .filter_map(|record| {
-                let (number, sector) = record.split_first_chunk::<8>()?;
-                Some((u64::from_le_bytes(*number), sector.try_into().ok()?))
-            })
-            .collect();
-        Ok(())
+        self.0.borrow_mut().chunked.set_written(bytes)
     }
 
     /// What stopped the disk, once.
@@ -142,7 +83,7 @@ impl Chunked {
             let mut state = self.0.borrow_mut();
             let waiting = std::mem::take(&mut state.waiting);
             for read in waiting {
-                match state.gather(read.offset, read.length) {
+                match state.chunked.read(read.offset, read.length) {
                     Some(bytes) => answers.push((read.done, bytes)),
                     None => state.waiting.push(read),
                 }
@@ -159,7 +100,10 @@ impl Chunked {
 
     /// Starts the transfers that the waiting reads need, and some ahead.
     fn fetch_wanted(&self) {
-        let wanted = self.0.borrow_mut().wanted();
+        let wanted = {
+            let State { chunked, waiting, .. } = &mut *self.0.borrow_mut();
+            chunked.wanted(waiting.iter().map(|read| (read.offset, read.length)))
+        };
         for index in wanted {
             let disk = self.clone();
             wasm_bindgen_futures::spawn_local(async move { disk.fetch(index).await });
@@ -167,110 +111,26 @@ impl Chunked {
     }
 
     async fn fetch(&self, index: usize) {
-        let (url, id, length, meter) = {
+        let chunk = {
             let state = self.0.borrow();
-            let Some(chunk) = &state.layout.chunks[index] else { return };
-            let url = format!("{}{}", state.base, chunk.id);
-            (url, chunk.id.clone(), state.layout.chunk_length(index), Rc::clone(&state.meter))
+            state.files.chunk(state.chunked.layout(), index)
         };
-        let decode =
-            |bytes: &[u8]| decode_chunk(&id, length, bytes).map_err(|error| error.to_string());
-        let result = fetch::verified(&url, &meter, decode).await;
+        let result = chunk.await;
         {
             let mut state = self.0.borrow_mut();
-            state.loading.remove(&index);
             match result {
-                Ok(bytes) => state.keep(index, bytes.into()),
-                // Only a chunk that the guest waits for is worth a fault.
-                Err(fault) if state.is_needed(index) => {
-                    state.fault = Some(fault);
-                    state.waker.wake_by_ref();
+                Ok(bytes) => state.chunked.arrived(index, bytes),
+                Err(fault) => {
+                    // Only a chunk that the guest waits for is worth a fault.
+                    if state.chunked.failed(index) {
+                        state.fault = Some(fault);
+                        state.waker.wake_by_ref();
+                    }
                     return;
                 }
-                Err(_) => return,
             }
         }
         self.serve();
         self.fetch_wanted();
-    }
-}
-
-impl State {
-    /// The bytes of a range, if all its chunks are here.
-    fn gather(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(length);
-        for index in self.layout.chunks_of(offset, length as u64) {
-            let start = index as u64 * CHUNK_SIZE as u64;
-            let from = offset.saturating_sub(start) as usize;
-            let to = ((offset + length as u64 - start) as usize).min(CHUNK_SIZE);
-            match self.chunk(index)? {
-                Some(chunk) => {
-                    bytes.extend_from_slice(chunk.get(from..to.min(chunk.len())).unwrap_or(&[]));
-                }
-                None => bytes.resize(bytes.len() + to - from, 0),
-            }
-        }
-        bytes.resize(length, 0);
-        self.overlay(offset, &mut bytes);
-        Some(bytes)
-    }
-
-    /// Puts what was written over what was read.
-    fn overlay(&self, offset: u64, bytes: &mut [u8]) {
-        if self.written.is_empty() {
-            return;
-        }
-        let first = offset / SECTOR as u64;
-        for (number, sector) in (first..).zip(bytes.as_chunks_mut::<SECTOR>().0) {
-            if let Some(written) = self.written.get(&number) {
-                *sector = *written;
-            }
-        }
-    }
-
-    /// A chunk: not here, here and all zeros, here with content.
-    fn chunk(&self, index: usize) -> Option<Option<&[u8]>> {
-        match self.layout.chunks.get(index) {
-            Some(Some(_)) => Some(Some(self.clean.get(&index)?)),
-            _ => Some(None),
-        }
-    }
-
-    fn is_needed(&self, index: usize) -> bool {
-        self.waiting
-            .iter()
-            .any(|read| self.layout.chunks_of(read.offset, read.length as u64).contains(&index))
-    }
-
-    /// Chunks to fetch now; they are marked as loading.
-    fn wanted(&mut self) -> Vec<usize> {
-        let mut wanted = Vec::new();
-        for read in &self.waiting {
-            wanted.extend(self.layout.chunks_of(read.offset, read.length as u64));
-        }
-        // A guest that reads on after the chunk it read last will want the next ones too.
-        if let Some(&first) = wanted.first() {
-            if first == self.last.wrapping_add(1) {
-                wanted.extend(first + 1..=first + AHEAD);
-            }
-            self.last = first;
-        }
-        wanted.retain(|index| {
-            self.loading.len() < PARALLEL
-                && self.layout.chunks.get(*index).is_some_and(Option::is_some)
-                && self.chunk(*index).is_none()
-                && self.loading.insert(*index)
-        });
-        wanted
-    }
-
-    fn keep(&mut self, index: usize, bytes: Rc<[u8]>) {
-        if self.order.len() == KEPT_CHUNKS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.clean.remove(&oldest);
-        }
-        self.order.push_back(index);
-        self.clean.insert(index, bytes);
     }
 }

@@ -1,6 +1,6 @@
 //! Bindings to `glue.js`.
 
-use js_sys::{Function, Object, Uint8Array};
+use js_sys::{Object, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(module = "/src/glue.js")]
@@ -8,20 +8,6 @@ extern "C" {
     /// The loaded code of v86; opaque.
     #[wasm_bindgen(catch)]
     pub(crate) async fn load(base: &str) -> Result<JsValue, JsValue>;
-
-    /// A file's kept copy, or undefined.
-    pub(crate) async fn kept(cache: &str, url: &str) -> JsValue;
-
-    /// Keeps a copy of a file.
-    pub(crate) async fn keep(cache: &str, url: &str, bytes: Uint8Array);
-
-    /// A file from the network.
-    #[wasm_bindgen(catch)]
-    pub(crate) async fn download(
-        url: &str,
-        mode: &str,
-        arrived: &Function,
-    ) -> Result<JsValue, JsValue>;
 
     /// One emulated PC.
     pub(crate) type Machine;

@@ -10,13 +10,13 @@ use std::task::Waker;
 
 use emulator_disk::Manifest;
 use emulator_engine::{ByteQueue, FrameQueue, MTU};
+use emulator_guest::log::{Log, Sign};
 use emulator_protocol::BootRequest;
 use js_sys::{Function, Object, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
 
-use crate::disk::Chunked;
-use crate::image::Files;
-use crate::watch::{Log, Sign};
+use crate::disk::Disk;
+use crate::image::Parts;
 
 /// Notes of one machine; clones are the same notes.
 #[derive(Clone, Default)]
@@ -94,7 +94,7 @@ impl Signals {
     }
 
     /// The closures for `glue.js`. They live as long as the worker, as the machine does.
-    pub(crate) fn hooks(&self, disk: Option<&Chunked>) -> Object {
+    pub(crate) fn hooks(&self, disk: Option<&Disk>) -> Object {
         let hooks = Object::new();
         let notes = Rc::clone(&self.0);
         set(
@@ -175,7 +175,7 @@ impl Signals {
 pub(crate) fn options(
     request: &BootRequest,
     manifest: &Manifest,
-    files: Option<&Files>,
+    parts: Option<&Parts>,
     vga_memory: u32,
 ) -> Object {
     let options = Object::new();
@@ -184,15 +184,15 @@ pub(crate) fn options(
     set(&options, "memory", (request.memory_mib << 20).into());
     set(&options, "vgaMemory", vga_memory.into());
     set(&options, "mtu", MTU.into());
-    let files = files.map(|files| {
+    let parts = parts.map(|parts| {
         [
-            ("kernel", &files.kernel),
-            ("initrd", &files.initrd),
-            ("bios", &files.bios),
-            ("vgaBios", &files.vgabios),
+            ("kernel", &parts.kernel),
+            ("initrd", &parts.initrd),
+            ("bios", &parts.bios),
+            ("vgaBios", &parts.vgabios),
         ]
     });
-    for (name, bytes) in files.into_iter().flatten() {
+    for (name, bytes) in parts.into_iter().flatten() {
         set(&options, name, Uint8Array::from(&bytes[..]).into());
     }
     let size = manifest.disk.as_ref().map_or(0.0, |disk| disk.size as f64);

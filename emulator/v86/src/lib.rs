@@ -8,27 +8,29 @@
 //! Where things come from and go to:
 //! - terminal: the guest's virtio console, which knows the terminal's size;
 //! - network: Ethernet frames of a virtio network card; no adapter of v86's own;
-//! - kernel log: its first serial port, read by [`watch`];
+//! - kernel log: its first serial port, read by [`emulator_guest::log`];
 //! - root disk: [`disk`], in chunks, behind an IDE disk;
 //! - reset and processor halt: caught before v86 would start over.
 #![forbid(unsafe_code)]
 
 mod disk;
-mod fetch;
 mod glue;
 mod hooks;
 mod image;
 mod saving;
-mod shipped;
-mod watch;
 
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+use emulator_disk::Manifest;
 use emulator_engine::{
     Awakening, Capabilities, Engine, GuestIo, Instant, LocalFuture, Next, Shipped, Unready,
 };
+use emulator_fetch::{Fetched, message};
+use emulator_guest::boot::{Boot, guest_fault};
+use emulator_guest::files::Files;
+use emulator_guest::{agent, saved};
 use emulator_protocol::{
     BootRequest, Fault, FaultKind, Halt, Party, Phase, Progress, Stats, TerminalSize,
 };
@@ -36,12 +38,10 @@ use emulator_snapshot::state::{Source, State};
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::disk::Chunked;
-use crate::fetch::Meter;
+use crate::disk::Disk;
 use crate::glue::Machine;
 use crate::hooks::Signals;
-use crate::image::{Files, Image};
-use crate::watch::Sign;
+use crate::image::Parts;
 
 /// Console output that may wait before the guest is stopped.
 const BACKLOG_STOP: usize = 64 * 1024;
@@ -55,17 +55,6 @@ const BOOT_LOOK: Duration = Duration::from_millis(200);
 /// How long console input or a network frame waits for the guest to post a buffer.
 const INPUT_LOOK: Duration = Duration::from_millis(4);
 
-/// A boot without any sign of life for this long is a hang. A kernel that decompresses and
-/// probes quietly takes about 3 s, ten times that on a busy machine.
-const HANG: Duration = Duration::from_secs(60);
-
-/// Time between two looks that counts towards [`HANG`] at most: a sleeping computer or a
-/// throttled tab is not a hanging guest.
-const LOOK_LIMIT: Duration = Duration::from_secs(2);
-
-/// After the first line of a panic, how long the rest of it is waited for.
-const PANIC_REST: Duration = Duration::from_millis(1500);
-
 /// In v86's stack when it gives up because it could not deliver an exception to the guest: it
 /// models no double fault, so this is what a triple fault looks like from outside.
 const TRIPLE_FAULT: &str = "call_interrupt_vector";
@@ -74,20 +63,16 @@ const TRIPLE_FAULT: &str = "call_interrupt_vector";
 const VGA_MEMORY: u32 = 1 << 20;
 
 /// The engine.
-#[derive(Default)]
 pub struct V86 {
+    files: Rc<dyn Files>,
     machine: Option<Machine>,
-    disk: Option<Chunked>,
-    meter: Rc<Meter>,
+    disk: Option<Disk>,
     signals: Signals,
     memory_mib: u32,
     terminal: TerminalSize,
-    phase: Option<Phase>,
+    boot: Boot,
     /// The guest is stopped until its output has been drained.
     stalled: bool,
-    looked: Option<Instant>,
-    silence: Duration,
-    panicked: Option<(Instant, String)>,
     counter: Counter,
     /// Digest of the image, once it is known.
     image: [u8; 32],
@@ -111,11 +96,30 @@ impl Counter {
     }
 }
 
+impl Default for V86 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl V86 {
     /// An engine that holds nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            files: Rc::new(Fetched::new(image::ARCH)),
+            machine: None,
+            disk: None,
+            signals: Signals::default(),
+            memory_mib: 0,
+            terminal: TerminalSize::default(),
+            boot: Boot::default(),
+            stalled: false,
+            counter: Counter::default(),
+            image: [0; 32],
+            restored: false,
+            news: None,
+        }
     }
 
     async fn start(
@@ -126,14 +130,14 @@ impl V86 {
     ) -> Result<(), Fault> {
         report(Progress { phase: Phase::Engine, loaded: 0, total: None });
         let code = glue::load(&request.base);
-        let files = async {
-            let image = image::find(request, &self.meter).await?;
-            let files = image::load(&image, &self.meter, &report).await?;
-            Ok((image, files))
+        let image = async {
+            let manifest = self.files.manifest(request).await?;
+            let parts = image::load(&manifest, &*self.files, &report).await?;
+            Ok((manifest, parts))
         };
-        let (code, files) = futures_util::join!(code, files);
-        let (image, files) = files?;
-        let machine = self.assemble(code, request, &image, Some(&files), waker).await?;
+        let (code, image) = futures_util::join!(code, image);
+        let (manifest, parts) = image?;
+        let machine = self.assemble(code, request, &manifest, Some(&parts), waker).await?;
         machine.resize(request.terminal.columns, request.terminal.rows);
         machine.run();
         self.machine = Some(machine);
@@ -149,19 +153,18 @@ impl V86 {
     ) -> Result<(), Fault> {
         report(Progress { phase: Phase::Engine, loaded: 0, total: None });
         let code = glue::load(&request.base);
-        let image = image::find(request, &self.meter);
-        let (code, image) = futures_util::join!(code, image);
+        let (code, image) = futures_util::join!(code, self.files.manifest(request));
         let image = image?;
-        saving::check(source.manifest(), &image.manifest, request)?;
-        let devices = saving::gather(source, saving::DEVICES).await?;
-        let sectors = saving::gather(source, saving::SECTORS).await?;
+        saved::check(source.manifest(), &image, request, saving::ENGINE, saving::VERSION)?;
+        let devices = saving::devices(source).await?;
+        let sectors = saving::sectors(source, image.disk.as_ref()).await?;
         let machine = self.assemble(code, request, &image, None, waker).await?;
         if let Some(disk) = &self.disk {
             disk.set_written(&sectors)?;
         }
         let state = machine.restore(Uint8Array::from(&devices[..]));
-        state.map_err(|error| saving::refused(fetch::message(&error)))?;
-        saving::fill(&machine, source, &report).await?;
+        state.map_err(|error| saved::refused(message(&error)))?;
+        saving::fill(&machine, source, &*report).await?;
         machine.resize(request.terminal.columns, request.terminal.rows);
         machine.run();
         self.machine = Some(machine);
@@ -174,23 +177,21 @@ impl V86 {
         &mut self,
         code: Result<JsValue, JsValue>,
         request: &BootRequest,
-        image: &Image,
-        files: Option<&Files>,
+        image: &Manifest,
+        parts: Option<&Parts>,
         waker: Waker,
     ) -> Result<Machine, Fault> {
-        let code = code.map_err(|error| broken(fetch::message(&error)))?;
+        let code = code.map_err(|error| broken(message(&error)))?;
         self.memory_mib = request.memory_mib;
         self.terminal = request.terminal;
-        self.image = saving::digest(&image.manifest);
+        self.image = saved::digest(image);
         self.signals.listen(waker.clone());
-        self.disk = image.manifest.disk.clone().map(|layout| {
-            let base = format!("{}{}/", image.directory, layout.path);
-            Chunked::new(layout, base, Rc::clone(&self.meter), waker)
-        });
-        let options = hooks::options(request, &image.manifest, files, VGA_MEMORY);
+        let layout = image.disk.clone();
+        self.disk = layout.map(|layout| Disk::new(layout, Rc::clone(&self.files), waker));
+        let options = hooks::options(request, image, parts, VGA_MEMORY);
         let hooks = self.signals.hooks(self.disk.as_ref());
         let machine = Machine::create(&code, &options, &hooks).await;
-        Ok(machine.map_err(|error| broken(fetch::message(&error)))?.unchecked_into())
+        Ok(machine.map_err(|error| broken(message(&error)))?.unchecked_into())
     }
 
     /// Hands the agent what waits for it.
@@ -199,41 +200,17 @@ impl V86 {
         self.news = self.news.take().filter(|news| !machine.tell(Uint8Array::from(&news[..])));
     }
 
-    /// Tells that the boot has come to a phase, once and never backwards.
+    /// Tells that the boot has come to a phase.
     fn reach(&mut self, phase: Phase, io: &mut GuestIo) {
-        if self.phase < Some(phase) {
-            self.phase = Some(phase);
-            self.silence = Duration::ZERO;
-            io.progress.push(Progress { phase, loaded: self.meter.loaded(), total: None });
-        }
+        self.boot.reach(phase, self.files.loaded(), io);
     }
 
     /// Looks at what the kernel said on its serial port.
     fn read_log(&mut self, now: Instant, io: &mut GuestIo) -> Option<Fault> {
         for sign in self.signals.take_signs() {
-            match sign {
-                Sign::Reached(phase) => {
-                    self.reach(phase, io);
-                    io.ready |= phase == Phase::Shell;
-                }
-                Sign::Panic(reason) => {
-                    self.panicked.get_or_insert((now, reason));
-                }
-                Sign::PanicEnd => {
-                    if let Some((since, _)) = &mut self.panicked {
-                        *since = now.saturating_sub(PANIC_REST);
-                    }
-                }
-            }
+            self.boot.take(sign, now, self.files.loaded(), io);
         }
-        let (since, reason) = self.panicked.as_ref()?;
-        (now.saturating_sub(*since) >= PANIC_REST).then(|| {
-            guest_fault(
-                FaultKind::KernelPanic,
-                format!("The guest's kernel panicked: {reason}"),
-                self.signals.log(),
-            )
-        })
+        self.boot.panic(now, || self.signals.log())
     }
 
     /// Moves console output into the queue, stopping a guest that is too fast for it.
@@ -268,7 +245,7 @@ impl V86 {
     /// Hands the guest as much input as it has room for.
     fn move_input(&mut self, io: &mut GuestIo) {
         let Some(machine) = &self.machine else { return };
-        if self.phase < Some(Phase::Shell) {
+        if self.boot.phase() < Some(Phase::Shell) {
             // Nobody reads yet; what a person types ahead waits for the shell.
             return;
         }
@@ -286,24 +263,12 @@ impl V86 {
             return None;
         }
         let machine = self.machine.as_ref()?;
-        if self.phase < Some(Phase::Kernel) && machine.paging() {
+        if self.boot.phase() < Some(Phase::Kernel) && machine.paging() {
             self.reach(Phase::Kernel, io);
         }
-        let passed = self.looked.map_or(Duration::ZERO, |then| now.saturating_sub(then));
-        self.looked = Some(now);
-        let fetching = self.disk.as_ref().is_some_and(Chunked::is_waiting);
-        if self.signals.take_logged() || fetching {
-            self.silence = Duration::ZERO;
-        } else {
-            self.silence += passed.min(LOOK_LIMIT);
-        }
-        (self.silence >= HANG).then(|| {
-            guest_fault(
-                FaultKind::Hang,
-                format!("The guest gave no sign of life for {} seconds.", HANG.as_secs()),
-                self.signals.log(),
-            )
-        })
+        let fetching = self.disk.as_ref().is_some_and(Disk::is_waiting);
+        let alive = self.signals.take_logged() || fetching;
+        self.boot.watch(now, alive, || self.signals.log())
     }
 
     /// What ended the machine, if something did. A reset comes first: a kernel that asks for
@@ -314,17 +279,17 @@ impl V86 {
         }
         if let Some(detail) = self.signals.crash() {
             let fault = if detail.contains(TRIPLE_FAULT) {
-                let summary = "The guest's processor stopped: triple fault.".into();
+                let summary = "The guest's processor stopped: triple fault.";
                 guest_fault(FaultKind::TripleFault, summary, self.signals.log())
             } else {
                 broken(detail)
             };
             return Some(Next::Failed(fault));
         }
-        if self.signals.was_halted() && self.panicked.is_none() {
+        if self.signals.was_halted() && !self.boot.has_panicked() {
             return Some(Next::Halted(Halt::PowerOff));
         }
-        let fault = self.disk.as_ref().and_then(Chunked::take_fault)?;
+        let fault = self.disk.as_ref().and_then(Disk::take_fault)?;
         Some(Next::Failed(fault))
     }
 }
@@ -358,7 +323,7 @@ impl Engine for V86 {
         &'a mut self,
         request: &'a BootRequest,
     ) -> LocalFuture<'a, Option<Box<dyn Shipped>>> {
-        Box::pin(shipped::find(request, Rc::clone(&self.meter)))
+        self.files.shipped(request)
     }
 
     fn drain(&mut self, io: &mut GuestIo) {
@@ -367,14 +332,14 @@ impl Engine for V86 {
 
     fn save(&mut self) -> Result<State<'_>, Unready> {
         let machine = self.machine.as_ref().ok_or(Unready::Busy)?;
-        if self.phase < Some(Phase::Shell) || self.news.is_some() {
+        if self.boot.phase() < Some(Phase::Shell) || self.news.is_some() {
             return Err(Unready::Busy);
         }
         saving::state(machine, self.disk.as_ref(), self.image)
     }
 
     fn awaken(&mut self, awakening: &Awakening) {
-        self.news = Some(saving::frame(awakening));
+        self.news = Some(agent::frame(awakening));
         self.tell_agent();
     }
 
@@ -383,7 +348,7 @@ impl Engine for V86 {
             self.reach(Phase::Shell, io);
             io.ready = true;
         }
-        if self.phase.is_none() {
+        if self.boot.phase().is_none() {
             self.reach(Phase::Firmware, io);
         }
         self.tell_agent();
@@ -405,7 +370,7 @@ impl Engine for V86 {
         }
         if self.news.is_some() || !io.received.is_empty() || !io.input.is_empty() && io.ready {
             Next::Sleep(now + INPUT_LOOK)
-        } else if !io.ready || self.panicked.is_some() {
+        } else if !io.ready || self.boot.has_panicked() {
             Next::Sleep(now + BOOT_LOOK)
         } else {
             Next::Wait
@@ -419,7 +384,7 @@ impl Engine for V86 {
     }
 
     fn resume(&mut self) {
-        self.looked = None;
+        self.boot.resume();
         if let Some(machine) = &self.machine
             && !self.stalled
         {
@@ -441,22 +406,10 @@ impl Engine for V86 {
         Stats {
             instructions: Some(self.counter.total),
             memory_mib: Some(self.memory_mib),
-            fetched: self.meter.fetched(),
-            requests: self.meter.requests(),
+            fetched: self.files.fetched(),
+            requests: self.files.requests(),
             ..Stats::default()
         }
-    }
-}
-
-fn guest_fault(kind: FaultKind, summary: String, detail: String) -> Fault {
-    Fault {
-        kind,
-        party: Party::Guest,
-        summary,
-        advice: "Restart the machine. If you changed the kernel's command line, look there first."
-            .into(),
-        retry: false,
-        detail,
     }
 }
 

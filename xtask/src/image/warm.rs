@@ -35,6 +35,8 @@ pub(super) fn warm() -> Result<()> {
         "xtask/src/image/warm.rs",
         "emulator/v86/src/glue.js",
         "emulator/v86/src/saving.rs",
+        "emulator/guest/src/saved.rs",
+        "emulator/guest/src/disk.rs",
         "emulator/engine/src/lib.rs",
         "emulator/gateway/src",
         "emulator/snapshot/src",

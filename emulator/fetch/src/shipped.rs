@@ -11,8 +11,8 @@ use emulator_engine::{LocalFuture, Shipped};
 use emulator_protocol::{BootRequest, Fault};
 use emulator_snapshot::Id;
 
-use crate::fetch::{self, Meter};
-use crate::image::DIRECTORY;
+use crate::meter::Meter;
+use crate::transfer;
 
 /// A state on the server.
 struct Warm {
@@ -30,20 +30,24 @@ impl Shipped for Warm {
     fn chunk(&self, id: Id) -> LocalFuture<'_, Result<Vec<u8>, Fault>> {
         Box::pin(async move {
             let url = format!("{}{id}", self.base);
-            fetch::raw(&url, &self.meter).await
+            transfer::raw(&url, &self.meter).await
         })
     }
 }
 
-/// Looks for the state of such a machine. Without one, or without a network, the machine
-/// boots: that is slower, and as good.
-pub(crate) async fn find(request: &BootRequest, meter: Rc<Meter>) -> Option<Box<dyn Shipped>> {
+/// Looks for the state of such a machine below its image's directory. Without one, or without
+/// a network, the machine boots: that is slower, and as good.
+pub(crate) async fn find(
+    request: BootRequest,
+    directory: String,
+    meter: Rc<Meter>,
+) -> Option<Box<dyn Shipped>> {
     let machine = (request.flavour.name(), request.memory_mib);
     if !request.cmdline.is_empty() || !WARM.contains(&machine) {
         return None;
     }
-    let base = format!("{}{DIRECTORY}{WARM_DIRECTORY}", request.base);
+    let base = format!("{directory}{WARM_DIRECTORY}");
     let url = format!("{base}{}.{}", machine.0, machine.1);
-    let manifest = fetch::current(&url, &meter).await.ok()?;
+    let manifest = transfer::current(&url, &meter).await.ok()?;
     Some(Box::new(Warm { manifest, base, meter }))
 }
