@@ -141,3 +141,148 @@ pub fn corrupt(place: &str, error: impl std::fmt::Display) -> Fault {
     .with_detail(format!("{place}: {error}"))
     .with_retry()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeMap;
+
+    use emulator_disk::{MANIFEST_VERSION, hash};
+    use emulator_protocol::EngineKind;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// An image's files in memory.
+    #[derive(Default)]
+    struct Memory {
+        files: BTreeMap<String, Vec<u8>>,
+        loaded: Rc<Cell<u64>>,
+        watcher: Rc<RefCell<Option<Watcher>>>,
+    }
+
+    impl Files for Memory {
+        fn manifest(&self, request: &BootRequest) -> LocalFuture<'static, Result<Manifest, Fault>> {
+            let manifest = parse(&image().seal().1, "memory", "i386", request);
+            Box::pin(async { manifest })
+        }
+
+        fn file(&self, file: &FileRef) -> LocalFuture<'static, Result<Vec<u8>, Fault>> {
+            let (file, bytes) = (file.clone(), self.files.get(&file.path).cloned());
+            let (loaded, watcher) = (Rc::clone(&self.loaded), Rc::clone(&self.watcher));
+            Box::pin(async move {
+                let bytes = bytes.ok_or_else(|| absent(&file.path, "not in memory"))?;
+                loaded.set(loaded.get() + bytes.len() as u64);
+                if let Some(watcher) = &*watcher.borrow() {
+                    watcher(loaded.get());
+                }
+                file.decode(&bytes).map_err(|error| corrupt(&file.path, error))
+            })
+        }
+
+        fn chunk(&self, disk: &Disk, index: usize) -> LocalFuture<'static, Result<Vec<u8>, Fault>> {
+            let length = disk.chunk_length(index);
+            Box::pin(async move { Ok(vec![0; length]) })
+        }
+
+        fn shipped(&self, _: &BootRequest) -> LocalFuture<'static, Option<Box<dyn Shipped>>> {
+            Box::pin(async { None })
+        }
+
+        fn watch(&self, watcher: Option<Watcher>) {
+            self.watcher.replace(watcher);
+        }
+
+        fn loaded(&self) -> u64 {
+            self.loaded.get()
+        }
+
+        fn fetched(&self) -> u64 {
+            0
+        }
+
+        fn requests(&self) -> u64 {
+            0
+        }
+    }
+
+    fn file(path: &str, content: &[u8]) -> FileRef {
+        let size = content.len() as u64;
+        FileRef { path: path.into(), size, blake3: hash(content), stored: None }
+    }
+
+    /// A small image.
+    pub(crate) fn image() -> Manifest {
+        let manifest = Manifest {
+            version: MANIFEST_VERSION,
+            arch: "i386".into(),
+            flavour: "full".into(),
+            source_date_epoch: 1,
+            suites: vec!["bookworm".into()],
+            kernel: file("kernel", b"the kernel"),
+            initrd: file("initrd", b"initrd"),
+            firmware: None,
+            cmdline: String::new(),
+            min_memory_mib: 64,
+            disk: None,
+            digest: String::new(),
+        };
+        manifest.seal().0
+    }
+
+    fn stored() -> Memory {
+        let files = [("kernel", &b"the kernel"[..]), ("initrd", b"initrd")];
+        let files = files.map(|(path, content)| (path.to_owned(), content.to_owned()));
+        Memory { files: files.into(), ..Memory::default() }
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("nothing here waits")
+    }
+
+    #[test]
+    fn files_are_loaded_in_the_order_asked_for_and_progress_is_told() {
+        let files = stored();
+        files.loaded.set(1000); // the manifest, say
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let hears = Rc::clone(&told);
+        let report: Rc<dyn Fn(Progress)> = Rc::new(move |progress| {
+            assert_eq!(progress.phase, Phase::Image);
+            hears.borrow_mut().push((progress.loaded, progress.total));
+        });
+        let image = image();
+        let loaded = now(load(&files, [&image.kernel, &image.initrd], &report));
+        assert_eq!(loaded, Ok([b"the kernel".to_vec(), b"initrd".to_vec()]));
+        assert_eq!(*told.borrow(), [(10, Some(16)), (16, Some(16))]);
+        assert!(files.watcher.borrow().is_none(), "nobody watches any more");
+    }
+
+    #[test]
+    fn one_file_that_cannot_be_had_fails_all() {
+        let mut files = stored();
+        let image = image();
+        let report: Rc<dyn Fn(Progress)> = Rc::new(|_| ());
+        let mut kind = |content: Option<&[u8]>| {
+            files.files.remove("initrd");
+            files.files.extend(content.map(|content| ("initrd".to_owned(), content.to_owned())));
+            let loaded = now(load(&files, [&image.kernel, &image.initrd], &report));
+            loaded.map_err(|fault| (fault.kind, fault.retry))
+        };
+        assert_eq!(kind(None), Err((FaultKind::ImageMissing, true)));
+        assert_eq!(kind(Some(b"iniTrd")), Err((FaultKind::ImageCorrupt, true)));
+        assert!(kind(Some(b"initrd")).is_ok());
+    }
+
+    #[test]
+    fn only_an_image_of_this_architecture_that_the_memory_holds_is_taken() {
+        let text = image().seal().1;
+        let kind = |text: &[u8], arch: &str, memory_mib: u32| {
+            let request = BootRequest::new(EngineKind::V86, memory_mib);
+            parse(text, "here", arch, &request).map_err(|fault| fault.kind)
+        };
+        assert_eq!(kind(&text, "i386", 64), Ok(image()));
+        assert_eq!(kind(&text, "amd64", 64), Err(FaultKind::ImageCorrupt));
+        assert_eq!(kind(&text, "i386", 63), Err(FaultKind::Unsupported));
+        assert_eq!(kind(&text[1..], "i386", 64), Err(FaultKind::ImageCorrupt));
+    }
+}

@@ -129,3 +129,132 @@ pub fn unreadable(error: Error) -> Fault {
     )
     .with_detail(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use emulator_protocol::EngineKind;
+    use emulator_snapshot::Origin;
+    use emulator_snapshot::chunk::unpack;
+    use emulator_snapshot::manifest::{Content, Entry};
+    use emulator_snapshot::state::{Fetched, chunks};
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::files::tests::image;
+
+    /// One snapshot, kept in memory.
+    struct Kept {
+        manifest: Manifest,
+        chunks: BTreeMap<Id, Vec<u8>>,
+    }
+
+    impl Source for Kept {
+        fn manifest(&self) -> &Manifest {
+            &self.manifest
+        }
+
+        fn chunk<'a>(&'a self, name: &'a str, index: u32) -> Fetched<'a> {
+            Box::pin(async move {
+                let Some((id, length)) = self.manifest.chunk(name, index)? else {
+                    return Ok(None);
+                };
+                let stored = self.chunks.get(&id).ok_or(Error::MissingChunk(id))?;
+                unpack(id, length, stored).map(Some)
+            })
+        }
+    }
+
+    fn origin() -> Origin {
+        Origin { engine: "test".into(), state: 3, image: digest(&image()), ram: 128 << 20 }
+    }
+
+    /// A snapshot with one section, `ram`.
+    fn keep(origin: Origin, memory: &Bytes) -> Kept {
+        let packed: Vec<_> = chunks(memory).collect();
+        let names = packed.iter().map(|chunk| chunk.as_ref().map(|chunk| chunk.id)).collect();
+        let content = Content::Chunked { size: memory.size(), chunks: names };
+        let entry = Entry { name: "ram".into(), version: 1, content };
+        Kept {
+            manifest: Manifest::new(origin, vec![entry]).expect("valid"),
+            chunks: packed.into_iter().flatten().map(|chunk| (chunk.id, chunk.stored)).collect(),
+        }
+    }
+
+    fn memory() -> Bytes {
+        let mut bytes = vec![0; 20 * CHUNK_SIZE + 4096];
+        bytes[CHUNK_SIZE + 7] = 1;
+        bytes[20 * CHUNK_SIZE + 4095] = 2;
+        Bytes(bytes)
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("nothing here waits")
+    }
+
+    #[test]
+    fn only_the_same_engine_version_image_and_memory_go_on() {
+        let request = BootRequest::new(EngineKind::V86, 128);
+        let with = |change: fn(&mut Origin)| {
+            let mut origin = origin();
+            change(&mut origin);
+            let kept = keep(origin, &Bytes(Vec::new()));
+            check(&kept.manifest, &image(), &request, "test", 3)
+        };
+        assert_eq!(with(|_| ()), Ok(()));
+        let changes: [fn(&mut Origin); 4] = [
+            |origin| origin.engine = "other".into(),
+            |origin| origin.state = 2,
+            |origin| origin.image[5] ^= 1,
+            |origin| origin.ram = 256 << 20,
+        ];
+        for change in changes {
+            assert_eq!(with(change).map_err(|fault| fault.kind), Err(FaultKind::SnapshotRefused));
+        }
+    }
+
+    #[test]
+    fn a_section_is_gathered_up_to_its_limit() {
+        let memory = memory();
+        let kept = keep(origin(), &memory);
+        assert_eq!(now(gather(&kept, "ram", memory.size())), Ok(memory.0.clone()));
+        for (name, limit) in [("ram", memory.size() - 1), ("none", u64::MAX)] {
+            let fault = now(gather(&kept, name, limit)).expect_err("refused");
+            assert_eq!(fault.kind, FaultKind::SnapshotRefused);
+        }
+    }
+
+    #[test]
+    fn memory_is_filled_without_its_zeros_and_progress_is_told() {
+        let memory = memory();
+        let kept = keep(origin(), &memory);
+        let told = RefCell::new(Vec::new());
+        let report = |progress: Progress| told.borrow_mut().push(progress.loaded);
+        let mut filled = vec![0; memory.0.len()];
+        let mut puts = 0;
+        let put = |offset: u64, chunk: &[u8]| {
+            puts += 1;
+            filled[offset as usize..][..chunk.len()].copy_from_slice(chunk);
+        };
+        assert_eq!(now(fill(&kept, "ram", memory.size(), &report, put)), Ok(()));
+        assert_eq!((filled, puts), (memory.0, 2));
+        assert_eq!(told.into_inner(), [0, u64::from(TOLD) * CHUNK_SIZE as u64]);
+    }
+
+    #[test]
+    fn memory_of_another_size_and_a_missing_chunk_are_told_apart() {
+        let memory = memory();
+        let mut kept = keep(origin(), &memory);
+        let kind = |kept: &Kept, size: u64| {
+            let filled = now(fill(kept, "ram", size, &|_| (), |_, _| ()));
+            filled.expect_err("not whole").kind
+        };
+        assert_eq!(kind(&kept, memory.size() + 1), FaultKind::SnapshotRefused);
+        kept.chunks.pop_first();
+        assert_eq!(kind(&kept, memory.size()), FaultKind::SnapshotDamaged);
+        let gathered = now(gather(&kept, "ram", memory.size()));
+        assert_eq!(gathered.expect_err("not whole").kind, FaultKind::SnapshotDamaged);
+    }
+}
