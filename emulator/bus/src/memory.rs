@@ -50,6 +50,14 @@ impl Memory {
         }
     }
 
+    /// The same, or `None` if the host has not that much.
+    pub fn try_new(size: usize) -> Option<Self> {
+        let mut probe: Vec<u8> = Vec::new();
+        probe.try_reserve_exact(size.checked_next_multiple_of(PAGE_SIZE)?).ok()?;
+        drop(probe);
+        Some(Memory::new(size))
+    }
+
     /// Bytes: memory is at the addresses 0 to this.
     pub fn size(&self) -> u64 {
         self.bytes.len() as u64

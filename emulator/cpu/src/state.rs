@@ -1,5 +1,9 @@
 //! What the processor holds: everything that a snapshot must keep, and nothing else.
 
+mod bytes;
+
+pub use bytes::Malformed;
+
 use crate::flags::Flags;
 use crate::x87::X87;
 

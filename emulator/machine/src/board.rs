@@ -17,8 +17,8 @@ use emulator_devices::pit::Pit;
 use emulator_devices::power::{Power, Request};
 use emulator_devices::pvclock::Pvclock;
 use emulator_devices::uart::Uart;
-use emulator_devices::virtio::balloon::Balloon;
-use emulator_devices::virtio::block::Block;
+use emulator_devices::virtio::balloon::{Balloon, Event};
+use emulator_devices::virtio::block::{self, Block, Failed, Request as DiskRequest};
 use emulator_devices::virtio::console::{Console, SizeOrder};
 use emulator_devices::virtio::net::{self, Net};
 use emulator_devices::virtio::rng::Rng;
@@ -70,7 +70,7 @@ impl Board {
     /// 1970; `seed` is what random numbers are made of.
     pub fn new(parts: &Parts, epoch: u64, seed: [u8; 32]) -> Self {
         let block = |size: u64| {
-            let sectors = size.div_ceil(emulator_devices::virtio::block::SECTOR);
+            let sectors = size.div_ceil(block::SECTOR);
             Mmio::new(Block::new(sectors, false, "vivarium"))
         };
         Board {
@@ -129,6 +129,55 @@ impl Board {
         }
     }
 
+    /// Types into the terminal; says how many bytes there was room for.
+    pub fn offer_console(&mut self, bytes: &[u8]) -> usize {
+        self.console.function_mut().offer(TERMINAL, bytes)
+    }
+
+    /// Tells the guest's agent something; says how many bytes there was room for.
+    pub fn offer_agent(&mut self, bytes: &[u8]) -> usize {
+        self.console.function_mut().offer(AGENT, bytes)
+    }
+
+    /// Fetches what the agent has said.
+    pub fn take_agent(&mut self) -> Vec<u8> {
+        self.console.function_mut().take_output(AGENT)
+    }
+
+    /// The terminal has another size.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        self.console.function_mut().resize(columns, rows);
+    }
+
+    /// Fetches what the guest wants of its disk. Each is to be answered, in any order.
+    pub fn take_disk_requests(&mut self) -> Vec<DiskRequest> {
+        self.block.as_mut().map(|block| block.function_mut().take_requests()).unwrap_or_default()
+    }
+
+    /// Answers a request of the disk.
+    pub fn complete_disk(&mut self, id: u64, answer: Result<Vec<u8>, Failed>) {
+        if let Some(block) = &mut self.block {
+            block.function_mut().complete(id, answer);
+        }
+    }
+
+    /// Is there room for a frame for the guest?
+    pub fn has_frame_room(&self) -> bool {
+        self.net.as_ref().is_some_and(|net| net.function().has_room())
+    }
+
+    /// Gives the guest a frame; one for which there is no room is lost, as on a cable.
+    pub fn offer_frame(&mut self, frame: Vec<u8>) {
+        if let Some(net) = &mut self.net {
+            let _ = net.function_mut().offer(frame);
+        }
+    }
+
+    /// Fetches a frame of the guest's.
+    pub fn take_frame(&mut self) -> Option<Vec<u8>> {
+        self.net.as_mut()?.function_mut().take()
+    }
+
     /// When a timer must be looked at next.
     pub(crate) fn deadline(&self) -> Option<Ticks> {
         [self.lapic.deadline(), self.pit.deadline()].into_iter().flatten().min()
@@ -148,9 +197,28 @@ impl Board {
         if let Some(net) = &mut self.net {
             net.service(memory);
         }
-        self.balloon.service(memory);
+        self.reclaim(memory);
         self.supply(memory);
         self.settle(now);
+    }
+
+    /// Pages that the guest does not use become zeros, which cost nothing to save.
+    fn reclaim(&mut self, memory: &mut Memory) {
+        self.balloon.service(memory);
+        let events = self.balloon.function_mut().take_events();
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            if let Event::Inflated(range) | Event::Free(range) = event {
+                let length = (range.end - range.start) as usize;
+                // The device has seen to it that this is memory.
+                if let Ok(bytes) = memory.slice_mut(range.start, length) {
+                    bytes.fill(0);
+                }
+            }
+        }
+        self.balloon.service(memory);
     }
 
     /// Gives the entropy device what its guest waits for.

@@ -15,11 +15,15 @@
 
 mod board;
 mod boot;
+mod engine;
 mod machine;
 mod map;
 mod registers;
+mod saving;
 
 pub use board::{AGENT, AGENT_PORT, Board, Parts};
 pub use boot::{CMDLINE_LIMIT, Error as BootError, Plan};
+pub use engine::{ENGINE, STATE_VERSION, Surroundings, X86};
 pub use machine::{Clock, Machine, Outcome};
 pub use map::MEMORY_MIB;
+pub use saving::{Damaged, RAM, SECTIONS, SECTORS};

@@ -53,7 +53,22 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with so much memory, all of it zeros, and nothing to execute.
+    /// A machine with so much memory, all of it zeros, and nothing to execute; `None` if the
+    /// host has not that much.
+    pub fn try_new(
+        memory_mib: u32,
+        parts: &Parts,
+        clock: Clock,
+        epoch: u64,
+        seed: [u8; 32],
+    ) -> Option<Self> {
+        Some(Machine {
+            memory: Memory::try_new((memory_mib as usize) << 20)?,
+            ..Machine::new(0, parts, clock, epoch, seed)
+        })
+    }
+
+    /// The same, where memory is no question.
     pub fn new(memory_mib: u32, parts: &Parts, clock: Clock, epoch: u64, seed: [u8; 32]) -> Self {
         Machine {
             cpu: Cpu::new(State::default()),
