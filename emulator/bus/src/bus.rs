@@ -45,6 +45,13 @@ pub trait Bus {
     /// cheap.
     fn interrupt(&self) -> bool;
 
+    /// Does the board want the slice to end at this instruction, because a timer is due
+    /// earlier than it was, or the guest has asked for an end? Asked like
+    /// [`Bus::interrupt`]; must be cheap.
+    fn leave(&self) -> bool {
+        false
+    }
+
     /// The processor takes the interrupt: the local APIC moves it from requested to in
     /// service and says its vector. `None` if it has gone.
     fn acknowledge(&mut self) -> Option<u8>;

@@ -131,7 +131,8 @@ impl CodeCache {
         memory.note_code(page);
         let bytes = memory.slice(page, 4096).unwrap_or_default();
         let mut offset = physical & 0xFFF;
-        while self.uops.len() - start < BLOCK {
+        let most = if single { 1 } else { BLOCK };
+        while self.uops.len() - start < most {
             let uop = match bytes.get(offset as usize..).filter(|rest| !rest.is_empty()) {
                 Some(rest) => one(rest, offset, mode),
                 None => next_page(offset),
@@ -150,7 +151,8 @@ impl CodeCache {
             }
         }
         if self.uops.last().is_some_and(|last| !ends_block(last.op)) {
-            self.uops.push(link(offset, 0));
+            // Behind the last byte of the page there is no offset that a link could name.
+            self.uops.push(if offset < 4096 { link(offset, 0) } else { next_page(offset) });
         }
         if !single {
             fuse(&mut self.uops, start);

@@ -25,6 +25,23 @@ pub enum Exit {
     Shutdown,
 }
 
+/// What one turn of the processor was, for those who watch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Instructions were executed; of a repeated one perhaps only a part.
+    Executed,
+    /// An exception was raised and delivered.
+    Exception(Exception),
+    /// The interrupt with this vector was taken; `None` if it had gone.
+    Interrupt(Option<u8>),
+    /// Nothing: the processor halts, and no interrupt is pending.
+    Halted,
+    /// Nothing: a triple fault has ended it.
+    Shutdown,
+    /// Nothing: the board wants to be asked first ([`Bus::leave`]), or the budget is used up.
+    Left,
+}
+
 /// What a slice has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
@@ -72,8 +89,12 @@ impl Cpu {
         self.code.decoded
     }
 
-    /// Executes up to `budget` instructions. `now` is the time-stamp counter at the start;
-    /// inside of the slice it advances by one with each instruction.
+    /// Executes `budget` instructions, or fewer. `now` is the time-stamp counter at the start;
+    /// inside of the slice it advances by one with each instruction. A delivered exception
+    /// counts as an instruction more, so that the budget may be exceeded by one.
+    ///
+    /// Where slices end does not change what the guest does: it is the same whether a million
+    /// instructions are one slice or a million of them.
     pub fn run(
         &mut self,
         memory: &mut Memory,
@@ -85,6 +106,22 @@ impl Cpu {
         let exit = core.slice();
         core.state.retired += core.count;
         Slice { exit, retired: core.count }
+    }
+
+    /// Does what the next step of a slice is: takes an interrupt, or executes one instruction.
+    /// With `deaf`, interrupts are not looked at. Says how many instructions have retired.
+    pub fn turn(
+        &mut self,
+        memory: &mut Memory,
+        bus: &mut dyn Bus,
+        now: Ticks,
+        deaf: bool,
+    ) -> (Turn, u64) {
+        let mut core = self.lend(memory, bus, now, 1);
+        core.deaf = deaf;
+        let turn = core.turn();
+        core.state.retired += core.count;
+        (turn, core.count)
     }
 
     /// Executes one instruction, or one element of a repeated one, and hands an exception back
@@ -110,6 +147,7 @@ impl Cpu {
         let mut core = self.lend(memory, bus, now, 1);
         core.drain_stale();
         core.single = single;
+        core.element = single;
         core.limit = 1;
         core.state.shadow = false;
         let done = core.enter().and_then(|index| core.execute(index));
@@ -143,6 +181,8 @@ impl Cpu {
             cs_base: 0,
             page: u64::MAX,
             single: false,
+            element: false,
+            deaf: false,
             implicit: false,
             noncanonical: None,
         };
@@ -172,6 +212,10 @@ pub(crate) struct Core<'a> {
     pub(crate) page: u64,
     /// Instructions are executed one by one.
     pub(crate) single: bool,
+    /// Repeated instructions are left after each element.
+    pub(crate) element: bool,
+    /// Interrupts are not looked at.
+    deaf: bool,
     /// The access is the processor's own, of supervisor privilege at any level.
     pub(crate) implicit: bool,
     /// The last #GP is about this address, which is not canonical: #SS if it is the stack's.
@@ -216,7 +260,7 @@ impl Core<'_> {
 
     /// A device was asked something: its interrupt may be due, memory may have changed.
     pub(crate) fn after_cycle(&mut self) {
-        if self.memory.has_stale() || self.bus.interrupt() {
+        if self.memory.has_stale() || self.bus.interrupt() || self.bus.leave() {
             self.stop();
         }
     }
@@ -238,37 +282,58 @@ impl Core<'_> {
 
     fn slice(&mut self) -> Exit {
         loop {
-            if self.memory.has_stale() {
-                self.drain_stale();
+            match self.turn() {
+                Turn::Shutdown => return Exit::Shutdown,
+                Turn::Halted => return Exit::Halted,
+                Turn::Left => return Exit::Budget,
+                Turn::Executed | Turn::Exception(_) | Turn::Interrupt(_) => {}
             }
-            if self.state.activity == Activity::Shutdown {
-                return Exit::Shutdown;
-            }
-            if !self.state.shadow && self.state.flags.eager & IF != 0 && self.bus.interrupt() {
-                self.take_interrupt();
-                continue;
-            }
-            if self.state.activity == Activity::Halted {
-                return Exit::Halted;
-            }
-            if self.count >= self.budget {
-                return Exit::Budget;
-            }
-            self.step_or_run();
         }
     }
 
+    /// Looks at what must be looked at between instructions; if it is nothing, executes until
+    /// something must be.
+    fn turn(&mut self) -> Turn {
+        if self.memory.has_stale() {
+            self.drain_stale();
+        }
+        if self.state.activity == Activity::Shutdown {
+            return Turn::Shutdown;
+        }
+        let open = !self.state.shadow && self.state.flags.eager & IF != 0 && !self.deaf;
+        if open && self.bus.interrupt() {
+            return Turn::Interrupt(self.take_interrupt());
+        }
+        if self.state.activity == Activity::Halted {
+            return Turn::Halted;
+        }
+        if self.count >= self.budget || self.bus.leave() {
+            return Turn::Left;
+        }
+        self.step_or_run()
+    }
+
     /// Executes until something must be looked at.
-    fn step_or_run(&mut self) {
+    fn step_or_run(&mut self) -> Turn {
         let trap = self.state.flags.eager & TF != 0;
-        self.single = trap || self.state.shadow;
+        // A short cut can be two instructions, of which the second may be beyond the budget: so
+        // the last one is executed by itself. Else what is done before an interrupt would
+        // depend on which code happens to be decoded how.
+        let last = self.budget - self.count == 1;
+        self.single = trap || self.state.shadow || last;
+        self.element = trap;
         self.state.shadow = false;
-        self.limit = if self.single { self.count + 1 } else { self.budget };
+        self.limit = if self.single { self.count + 1 } else { self.budget - 1 };
         let done = self.enter().and_then(|index| self.execute(index));
         if done.is_err() {
+            let raised = self.exception;
             self.deliver_exception();
+            Turn::Exception(raised)
         } else if trap && self.state.flags.eager & TF != 0 {
             self.single_step();
+            Turn::Exception(Exception::plain(Exception::DB))
+        } else {
+            Turn::Executed
         }
     }
 

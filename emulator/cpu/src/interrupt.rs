@@ -55,13 +55,14 @@ impl Core<'_> {
         self.deliver_exception();
     }
 
-    /// Takes the interrupt that the board has.
-    pub(crate) fn take_interrupt(&mut self) {
-        let Some(vector) = self.bus.acknowledge() else { return };
+    /// Takes the interrupt that the board has; says its vector.
+    pub(crate) fn take_interrupt(&mut self) -> Option<u8> {
+        let vector = self.bus.acknowledge()?;
         self.state.activity = Activity::Running;
         if self.deliver(vector, None, Source::Event).is_err() {
             self.deliver_exception();
         }
+        Some(vector)
     }
 
     /// Pushes the frame and goes to the handler.

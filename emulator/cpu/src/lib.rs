@@ -38,7 +38,7 @@ pub mod tlb;
 pub mod uop;
 pub mod x87;
 
-pub use crate::core::{Cpu, Exit, Slice};
+pub use crate::core::{Cpu, Exit, Slice, Turn};
 pub use cpuid::leaf as cpuid_leaf;
 pub use exception::Exception;
 pub use state::State;

@@ -7,14 +7,15 @@
 use emulator_bus::PAGE_SIZE;
 
 use crate::core::{Core, Fault};
-use crate::flags::{DF, mask};
+use crate::flags::{DF, IF, mask};
 use crate::integer::alu;
 use crate::state::{reg, segment};
 use crate::tlb::Access;
 use crate::uop::{ADDR32, MMX, Op, REP, REPNE, Uop};
 
-/// Elements of a repeated instruction between two looks at interrupts. Pieces count as one.
-const PIECES: u32 = 256;
+/// Elements of a repeated instruction between two looks at interrupts, by pieces or one by
+/// one: what is known of pages must not decide when an interrupt comes.
+const ELEMENTS: u64 = 1 << 16;
 
 impl Core<'_> {
     /// Bits of RSI, RDI and RCX that count.
@@ -134,23 +135,28 @@ impl Core<'_> {
 
     /// Goes on with a repeated instruction; `false` if there is more to do.
     fn string_pieces(&mut self, uop: &Uop, mask: u64) -> Result<bool, Fault> {
-        for _ in 0..PIECES {
+        let mut most = ELEMENTS;
+        while most > 0 {
             let left = self.state.gpr[reg::RCX] & mask;
             if left == 0 {
                 return Ok(true);
             }
-            let bulk = self.bulk(uop, left, mask);
+            let bulk = self.bulk(uop, left.min(most), mask);
             if bulk > 0 {
                 self.advance(reg::RCX, bulk.wrapping_neg(), mask);
+                most -= bulk;
                 continue;
             }
             self.string_element(uop, mask)?;
             self.advance(reg::RCX, u64::MAX, mask);
+            most -= 1;
             let compares = matches!(uop.op, Op::Scas | Op::Cmps);
             if compares && self.state.flags.zero() != uop.has(REP) {
                 return Ok(true);
             }
-            if self.single || self.limit == 0 {
+            // A device that was asked may have raised its interrupt.
+            let open = self.limit == 0 && self.state.flags.eager & IF != 0;
+            if self.element || open && self.bus.interrupt() {
                 break;
             }
         }
@@ -161,7 +167,7 @@ impl Core<'_> {
     /// gone.
     fn bulk(&mut self, uop: &Uop, left: u64, mask: u64) -> u64 {
         let down = self.state.flags.eager & DF != 0;
-        if self.single || down || !matches!(uop.op, Op::Movs | Op::Stos) {
+        if self.element || down || !matches!(uop.op, Op::Movs | Op::Stos) {
             return 0;
         }
         let to = self.string_target(mask);
