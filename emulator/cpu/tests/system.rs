@@ -361,6 +361,21 @@ fn an_instruction_on_two_pages_is_watched_on_both() {
 }
 
 #[test]
+fn a_block_may_end_where_its_page_ends() {
+    // One instruction, and as many as a block holds, just before the border.
+    for (length, budget) in [(1, 1), (128, 200), (129, 200)] {
+        let mut machine = Machine::new();
+        let start = KERNEL + 0x1000 - length;
+        machine.memory.slice_mut(start, length as usize).unwrap().fill(0x90);
+        machine.put(KERNEL + 0x1000, |a| a.hlt());
+        machine.cpu.state.rip = start;
+        machine.run(budget);
+        let halted = KERNEL + 0x1000 + u64::from(budget > length);
+        assert_eq!(machine.cpu.state.rip, halted, "{length} instructions");
+    }
+}
+
+#[test]
 fn a_budget_is_kept_and_two_runs_are_the_same() {
     let run = |budgets: &[u64]| {
         let mut machine = Machine::new();

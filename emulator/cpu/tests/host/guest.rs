@@ -1,9 +1,22 @@
 //! The emulated side: a machine whose page tables map what the host's process maps.
 
 use emulator_bus::{Bus, Cycle, Memory, Refused, Width};
-use emulator_cpu::state::Segment;
-use emulator_cpu::{Cpu, Exception, State};
-use emulator_cpu_oracle::{Protection, Registers};
+use emulator_cpu::state::{Activity, Segment};
+use emulator_cpu::{Cpu, Exception, Exit, State};
+
+/// Bytes of the legacy area of FXSAVE.
+pub(crate) const FXSAVE: usize = 512;
+
+/// Registers of a user's program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Registers {
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 … R15.
+    pub(crate) gpr: [u64; 16],
+    pub(crate) rip: u64,
+    pub(crate) rflags: u64,
+    /// x87, MMX, XMM and MXCSR in the layout of FXSAVE64.
+    pub(crate) fxsave: [u8; FXSAVE],
+}
 
 /// Two pages of code.
 pub(crate) const CODE: u64 = 0x1000_0000;
@@ -11,13 +24,6 @@ pub(crate) const CODE: u64 = 0x1000_0000;
 pub(crate) const DATA: u64 = 0x2000_0000;
 /// Bytes that can be written to.
 pub(crate) const DATA_SIZE: usize = 0x2000;
-
-/// What the host maps.
-pub(crate) const PAGES: &[(u64, usize, Protection)] = &[
-    (CODE, 0x2000, Protection::Execute),
-    (DATA, DATA_SIZE, Protection::Write),
-    (DATA + DATA_SIZE as u64, 0x1000, Protection::Read),
-];
 
 const CODE_PHYSICAL: u64 = 0x1_0000;
 const DATA_PHYSICAL: u64 = 0x2_0000;
@@ -125,6 +131,16 @@ impl Guest {
         self.short = !self.short;
         let single = repeated || !self.short;
         self.cpu.step_by(&mut self.memory, &mut Empty, 0, single)
+    }
+
+    /// Executes up to a fault, as the loop does it; says which fault. A block must end in one.
+    pub(crate) fn run(&mut self) -> Exception {
+        let slice = self.cpu.run(&mut self.memory, &mut Empty, 0, 1 << 20);
+        assert_eq!(slice.exit, Exit::Shutdown, "a block without an end");
+        // There is no handler, so the processor has stopped before the instruction: again.
+        self.cpu.state.activity = Activity::Running;
+        let again = self.cpu.step(&mut self.memory, &mut Empty, 0);
+        again.expect_err("a fault that does not come again")
     }
 
     pub(crate) fn registers(&self) -> Registers {

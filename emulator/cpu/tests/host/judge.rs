@@ -5,16 +5,19 @@ use std::fmt::Write;
 use emulator_cpu::Exception;
 use emulator_cpu::flags::{AF, CF, OF, PF, SF, STATUS, ZF};
 use emulator_cpu::uop::Op;
-use emulator_cpu_oracle::{Oracle, Registers};
+use emulator_cpu_oracle::{Oracle, Trap};
 use iced_x86::{Code, Mnemonic, OpKind, Register, RflagsBits};
 
-use crate::guest::{DATA, DATA_SIZE, Guest};
+use crate::guest::{DATA, DATA_SIZE, Guest, Registers};
 use crate::make::Made;
 use crate::random::Random;
+use crate::vendor::{self, Case, Part, Vendor};
 
 pub(crate) struct Outcome {
     pub(crate) fault: bool,
     pub(crate) difference: Option<String>,
+    /// Differences between vendors that were left out.
+    pub(crate) apart: Vec<&'static str>,
 }
 
 /// Can the host's answer be compared? Not if it depends on the host's kernel (system calls,
@@ -96,7 +99,7 @@ pub(crate) fn comparable(code: Code, made: &Made) -> bool {
     !privileged_anyway && !other && !approximate
 }
 
-fn near_edge(random: &mut Random) -> u64 {
+pub(crate) fn near_edge(random: &mut Random) -> u64 {
     match random.below(40) {
         0 => DATA + 0x1000 - 1 - random.below(16),
         1 => DATA + 0x2000 - 1 - random.below(16),
@@ -204,7 +207,7 @@ fn aim(random: &mut Random, made: &Made, gpr: &mut [u64; 16]) {
     gpr[base.number()] = if base.size() == 4 { value & 0xFFFF_FFFF } else { value };
 }
 
-fn legacy(random: &mut Random, compat: bool) -> [u8; 512] {
+pub(crate) fn legacy(random: &mut Random, compat: bool) -> [u8; 512] {
     let mut area = [0; 512];
     let rounding = random.below(4) as u16;
     let control = 0x40
@@ -286,7 +289,7 @@ fn undefined(made: &Made, before: &Registers) -> u64 {
         Op::Rol | Op::Ror | Op::Rcl | Op::Rcr if count != 1 => mask |= OF,
         _ => {}
     }
-    if count == 1 {
+    if count == 1 && made.uop.op != Op::Aad {
         mask &= !OF;
     }
     if matches!(made.uop.op, Op::Shld | Op::Shrd) && count > bits {
@@ -295,14 +298,22 @@ fn undefined(made: &Made, before: &Registers) -> u64 {
     mask
 }
 
-/// Runs a case on both sides.
-pub(crate) fn judge(
+/// Executes on the host.
+pub(crate) fn ask(
     oracle: &mut Oracle,
-    guest: &mut Guest,
-    made: &Made,
-    random: &mut Random,
-) -> Outcome {
-    let before = state(random, made);
+    before: &Registers,
+    compat: bool,
+    step: bool,
+) -> (Registers, Trap) {
+    let Registers { gpr, rip, rflags, fxsave } = before.clone();
+    let mut theirs = emulator_cpu_oracle::Registers { gpr, rip, rflags, fxsave };
+    let trap = oracle.run(&mut theirs, compat, step);
+    let emulator_cpu_oracle::Registers { gpr, rip, rflags, fxsave } = theirs;
+    (Registers { gpr, rip, rflags, fxsave }, trap)
+}
+
+/// Bytes to compute with.
+pub(crate) fn data(random: &mut Random) -> Vec<u8> {
     let mut data = vec![0; DATA_SIZE];
     let kind = random.below(3);
     let from = random.below(64) as usize;
@@ -319,6 +330,19 @@ pub(crate) fn judge(
     for (at, chunk) in data.chunks_exact_mut(8).enumerate() {
         chunk.copy_from_slice(&words[(at + from) % 67]);
     }
+    data
+}
+
+/// Runs a case on both sides.
+pub(crate) fn judge(
+    oracle: &mut Oracle,
+    guest: &mut Guest,
+    vendor: Vendor,
+    made: &Made,
+    random: &mut Random,
+) -> Outcome {
+    let before = state(random, made);
+    let mut data = data(random);
     tame(made, &before, &mut data);
     oracle.write(DATA, &data);
     guest.write_data(&data);
@@ -330,21 +354,86 @@ pub(crate) fn judge(
         guest.cpu.reload();
     }
     guest.set(&before, made.compat);
-    let mut theirs = before.clone();
-    let trap = oracle.run(&mut theirs, made.compat, true);
+    let (mut theirs, trap) = ask(oracle, &before, made.compat, true);
     let result =
         guest.step(made.instruction.has_rep_prefix() || made.instruction.has_repne_prefix());
     let ours = guest.registers();
+    let mut memory = vec![0; DATA_SIZE];
+    oracle.read(DATA, &mut memory);
+    let mut outcome = Outcome { fault: result.is_err(), difference: None, apart: Vec::new() };
+    let case =
+        Case { made, before: &before, theirs: &theirs.clone(), trap: &trap, ours: &ours, result };
+    for known in vendor::known(vendor, &case) {
+        outcome.apart.push(known.name);
+        if known.part == Part::Everything {
+            return outcome;
+        }
+        excuse(known.part, &case, &mut theirs, &mut memory, guest.data());
+    }
     let mut text = String::new();
     faults(&mut text, &trap, result, guest.cpu.state.cr2, made);
     let ignore = undefined(made, &before);
     registers(&mut text, &before, &theirs, &ours, ignore, made);
-    let mut memory = vec![0; DATA_SIZE];
-    oracle.read(DATA, &mut memory);
     bytes(&mut text, &memory, guest.data(), made, &before);
-    let fault = result.is_err();
-    let difference = (!text.is_empty()).then_some(text);
-    Outcome { fault, difference }
+    outcome.difference = (!text.is_empty()).then_some(text);
+    outcome
+}
+
+/// Takes over into the host's answer what is not compared.
+fn excuse(
+    part: Part,
+    case: &Case<'_>,
+    theirs: &mut Registers,
+    memory: &mut [u8],
+    our_memory: &[u8],
+) {
+    let ours = case.ours;
+    match part {
+        Part::Everything => {}
+        Part::StatusFlags => theirs.rflags = theirs.rflags & !STATUS | ours.rflags & STATUS,
+        Part::UpperHalves => {
+            for number in [1, 6, 7] {
+                let (theirs, ours) = (&mut theirs.gpr[number], ours.gpr[number]);
+                if *theirs as u32 == case.before.gpr[number] as u32 {
+                    *theirs = *theirs & 0xFFFF_FFFF | ours & !0xFFFF_FFFF;
+                }
+            }
+        }
+        Part::X87 => {
+            theirs.fxsave[..8].copy_from_slice(&ours.fxsave[..8]);
+            theirs.fxsave[32..160].copy_from_slice(&ours.fxsave[32..160]);
+        }
+        Part::Pushed => {
+            let size = 1 << case.made.uop.size;
+            let at = case.before.gpr[4].wrapping_sub(DATA).wrapping_sub(size) as usize;
+            let slot = at.min(DATA_SIZE)..at.saturating_add(size as usize).min(DATA_SIZE);
+            memory[slot.clone()].copy_from_slice(&our_memory[slot]);
+        }
+        Part::MxcsrMask => {
+            for (theirs, ours) in memory.iter_mut().zip(our_memory) {
+                if (*theirs, *ours) == (2, 0) {
+                    *theirs = 0;
+                }
+            }
+        }
+        Part::Nans => {
+            let size = if case.made.instruction.mnemonic() == Mnemonic::Dpps { 4 } else { 8 };
+            for at in (160..416).step_by(size) {
+                let (theirs, ours) = (&mut theirs.fxsave[at..at + size], &ours.fxsave[at..]);
+                if nan(theirs) && nan(&ours[..size]) {
+                    theirs.copy_from_slice(&ours[..size]);
+                }
+            }
+        }
+    }
+}
+
+fn nan(bytes: &[u8]) -> bool {
+    match *bytes {
+        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]).is_nan(),
+        [a, b, c, d, e, f, g, h] => f64::from_le_bytes([a, b, c, d, e, f, g, h]).is_nan(),
+        _ => false,
+    }
 }
 
 /// POPF takes any flags from memory; those that would disturb the host's process are left out.
@@ -360,9 +449,26 @@ fn tame(made: &Made, before: &Registers, data: &mut [u8]) {
     }
 }
 
+/// In which order the pieces of these are moved is the host's own affair.
+pub(crate) fn in_pieces(made: &Made) -> bool {
+    matches!(
+        made.instruction.mnemonic(),
+        Mnemonic::Fnstenv
+            | Mnemonic::Fldenv
+            | Mnemonic::Fnsave
+            | Mnemonic::Frstor
+            | Mnemonic::Maskmovq
+            | Mnemonic::Maskmovdqu
+            | Mnemonic::Fxsave
+            | Mnemonic::Fxrstor
+            | Mnemonic::Fxsave64
+            | Mnemonic::Fxrstor64
+    )
+}
+
 fn faults(
     text: &mut String,
-    trap: &emulator_cpu_oracle::Trap,
+    trap: &Trap,
     result: Result<(), Exception>,
     address: u64,
     made: &Made,
@@ -384,21 +490,7 @@ fn faults(
         Some((14, Some(code))) if trap.address >= 0x7FFF_FFFF_F000 => Some((14, Some(code | 1))),
         other => other,
     };
-    // In which order the pieces of these are moved is the host's own affair.
-    let pieces = matches!(
-        made.instruction.mnemonic(),
-        Mnemonic::Fnstenv
-            | Mnemonic::Fldenv
-            | Mnemonic::Fnsave
-            | Mnemonic::Frstor
-            | Mnemonic::Maskmovq
-            | Mnemonic::Maskmovdqu
-            | Mnemonic::Fxsave
-            | Mnemonic::Fxrstor
-            | Mnemonic::Fxsave64
-            | Mnemonic::Fxrstor64
-    );
-    if pieces && ours.is_some() && trap.vector > 8 {
+    if in_pieces(made) && ours.is_some() && trap.vector > 8 {
         return;
     }
     if ours != theirs && made.uop.op != Op::Int3 {
@@ -422,9 +514,21 @@ fn registers(
     }
     // A shift of 16 bits by more has an undefined result.
     let shift = matches!(made.uop.op, Op::Shld | Op::Shrd) && ignore & STATUS == STATUS;
+    same_registers(text, before, theirs, ours, ignore, shift);
+}
+
+/// Compares registers; `undefined` says that general ones are not looked at.
+pub(crate) fn same_registers(
+    text: &mut String,
+    before: &Registers,
+    theirs: &Registers,
+    ours: &Registers,
+    ignore: u64,
+    undefined: bool,
+) {
     for number in 0..16 {
         let (a, b) = (theirs.gpr[number], ours.gpr[number]);
-        if a != b && !shift {
+        if a != b && !undefined {
             let was = before.gpr[number];
             let _ = writeln!(text, "  gpr {number}: was {was:x}, host {a:x}, here {b:x}");
         }

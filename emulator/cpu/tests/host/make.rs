@@ -21,6 +21,12 @@ pub(crate) struct Made {
     pub(crate) at: u64,
 }
 
+impl Made {
+    pub(crate) fn code(&self) -> Code {
+        self.instruction.code()
+    }
+}
+
 const GPR8: &[Register] = &[
     Register::AL,
     Register::CL,
@@ -276,6 +282,13 @@ fn string_kinds(i: &mut Instruction, narrow: bool) {
 
 /// An instruction of this form with random operands; `None` if there is none in this mode.
 pub(crate) fn instruction(random: &mut Random, code: Code, compat: bool) -> Option<Made> {
+    let i = form(random, code, compat)?;
+    let at = CODE + if random.one_in(16) { 0xFF0 + random.below(16) } else { 0x100 };
+    encode(&i, at, compat)
+}
+
+/// The same, not yet encoded.
+pub(crate) fn form(random: &mut Random, code: Code, compat: bool) -> Option<Instruction> {
     let info = code.op_code();
     let here = if compat { info.mode32() } else { info.mode64() };
     if !info.is_instruction() || info.encoding() != EncodingKind::Legacy || !here {
@@ -295,13 +308,17 @@ pub(crate) fn instruction(random: &mut Random, code: Code, compat: bool) -> Opti
     if info.can_use_lock_prefix() && i.op0_kind() == OpKind::Memory && random.one_in(3) {
         i.set_has_lock_prefix(true);
     }
-    let at = CODE + if random.one_in(16) { 0xFF0 + random.below(16) } else { 0x100 };
+    Some(i)
+}
+
+/// The instruction as bytes for an address; `None` if they would mean another form.
+pub(crate) fn encode(i: &Instruction, at: u64, compat: bool) -> Option<Made> {
     let mut encoder = Encoder::new(if compat { 32 } else { 64 });
-    encoder.encode(&i, at).ok()?;
+    encoder.encode(i, at).ok()?;
     let bytes = encoder.take_buffer();
     let bits = if compat { 32 } else { 64 };
     let decoded = Decoder::with_ip(bits, &bytes, at, DecoderOptions::NONE).decode();
-    if decoded.code() != code {
+    if decoded.code() != i.code() {
         return None;
     }
     let mode = if compat { Mode::Bits32 } else { Mode::Bits64 };
