@@ -89,6 +89,11 @@ impl Cpu {
         self.code.decoded
     }
 
+    /// Walks through page tables since the start, for statistics.
+    pub fn walks(&self) -> u64 {
+        self.tlb.walks
+    }
+
     /// Executes `budget` instructions, or fewer. `now` is the time-stamp counter at the start;
     /// inside of the slice it advances by one with each instruction. A delivered exception
     /// counts as an instruction more, so that the budget may be exceeded by one.

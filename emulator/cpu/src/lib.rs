@@ -24,6 +24,7 @@ mod interrupt;
 mod msr;
 mod operand;
 mod paging;
+mod probe;
 mod segments;
 mod select;
 mod shift;

@@ -14,16 +14,16 @@ pub(crate) const CR4_SMEP: u64 = 1 << 20;
 pub(crate) const CR4_SMAP: u64 = 1 << 21;
 pub(crate) const EFER_NXE: u64 = 1 << 11;
 
-const P: u64 = 1;
+pub(crate) const P: u64 = 1;
 const RW: u64 = 1 << 1;
 const US: u64 = 1 << 2;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
-const PS: u64 = 1 << 7;
+pub(crate) const PS: u64 = 1 << 7;
 const G: u64 = 1 << 8;
 const NX: u64 = 1 << 63;
 /// Bits 51:12; beyond [`PHYSICAL_BITS`] they are reserved.
-const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
+pub(crate) const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 /// MAXPHYADDR as CPUID says it.
 pub(crate) const PHYSICAL_BITS: u32 = 39;
 const RESERVED: u64 = ADDRESS & !((1 << PHYSICAL_BITS) - 1);
@@ -133,6 +133,7 @@ impl Core<'_> {
     /// Goes down to the entry that maps the page. Upper entries get their accessed bit on the
     /// way. The error is the part of a #PF's error code that says why there is none.
     fn entries(&mut self, address: u64) -> Result<Walk, u32> {
+        self.tlb.walks += 1;
         let no_execute = self.state.msrs.efer & EFER_NXE != 0;
         let mut walk =
             Walk { entry: 0, at: 0, level: 4, writable: true, user: true, executable: true };

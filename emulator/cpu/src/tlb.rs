@@ -42,11 +42,19 @@ pub struct Tlb {
     half: usize,
     /// A large page was cached: INVLPG may have to drop many entries.
     large: bool,
+    /// Walks through page tables since the start, for statistics.
+    pub(crate) walks: u64,
 }
 
 impl Tlb {
     pub(crate) fn new() -> Self {
-        Tlb { tables: [[EMPTY; 2 * SLOTS]; 3], global: [false; 2 * SLOTS], half: 0, large: false }
+        Tlb {
+            tables: [[EMPTY; 2 * SLOTS]; 3],
+            global: [false; 2 * SLOTS],
+            half: 0,
+            large: false,
+            walks: 0,
+        }
     }
 
     pub(crate) fn set_user(&mut self, user: bool) {

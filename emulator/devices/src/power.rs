@@ -56,6 +56,11 @@ impl Power {
         &self.state
     }
 
+    /// Has the guest asked for something?
+    pub fn has_request(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// Fetches what the guest asked for first.
     pub fn take_request(&mut self) -> Option<Request> {
         self.request.take()

@@ -63,6 +63,10 @@ pub struct Board {
     random: ChaCha12Rng,
     /// Follows from the controllers: an interrupt waits for the processor.
     waiting: bool,
+    /// The processor executes until here, unless it is told to come back.
+    until: Ticks,
+    /// It is to come back: a timer is due before, or the guest has asked for something.
+    leave: bool,
 }
 
 impl Board {
@@ -89,6 +93,8 @@ impl Board {
             balloon: Mmio::new(Balloon::default()),
             random: ChaCha12Rng::from_seed(seed),
             waiting: false,
+            until: 0,
+            leave: false,
         }
     }
 
@@ -270,8 +276,16 @@ impl Board {
         self.judge();
     }
 
-    /// Is there an interrupt for the processor?
+    /// The processor will execute until then.
+    pub(crate) fn begin(&mut self, until: Ticks) {
+        self.until = until;
+        self.judge();
+    }
+
+    /// Is there an interrupt for the processor? Is it to come back early?
     fn judge(&mut self) {
+        let early = self.deadline().is_some_and(|due| due < self.until);
+        self.leave = early || self.power.has_request();
         self.waiting = self.lapic.pending() || self.lapic.passes_legacy() && self.pic.line();
     }
 

@@ -204,7 +204,8 @@ fn entry_state(entry: u64) -> State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) use super::elf::tests::kernel;
     use super::*;
     use crate::board::Parts;
     use crate::machine::Clock;

@@ -20,6 +20,7 @@ mod machine;
 mod map;
 mod registers;
 mod saving;
+mod watch;
 
 pub use board::{AGENT, AGENT_PORT, Board, Parts};
 pub use boot::{CMDLINE_LIMIT, Error as BootError, Plan};
@@ -27,3 +28,4 @@ pub use engine::{ENGINE, STATE_VERSION, Surroundings, X86};
 pub use machine::{Clock, Machine, Outcome};
 pub use map::MEMORY_MIB;
 pub use saving::{Damaged, RAM, SECTIONS, SECTORS};
+pub use watch::Figures;

@@ -11,7 +11,7 @@ use emulator_devices::power::Request;
 
 use crate::board::{Board, LAST_TICK, Parts};
 
-/// Instructions after which timers are looked at: an interrupt is late by that much at most.
+/// Instructions between two looks at timers. One that is set anew ends the turn by itself.
 const TURN: u64 = 100_000;
 
 /// Why [`Machine::run`] has returned.
@@ -124,22 +124,17 @@ impl Machine {
     /// Executes about `budget` instructions, or until there is nothing to execute. `host` is
     /// the owner's clock in nanoseconds.
     pub fn run(&mut self, host: u64, budget: u64) -> Outcome {
-        if self.clock == Clock::Real {
-            let passed = u64::try_from(i128::from(host) - self.anchor).unwrap_or(0);
-            // Guest time never goes back, and a clock that leaps far ahead is not believed.
-            self.now = self.now.max(passed.min(LAST_TICK));
-        }
+        self.keep_time(host);
         let mut left = budget;
         loop {
             self.board.settle(self.now);
             let turn = left.min(TURN).min(self.until_deadline());
+            self.board.begin(self.now + turn);
             let slice = self.cpu.run(&mut self.memory, &mut self.board, self.now, turn);
             self.now += slice.retired;
             left = left.saturating_sub(slice.retired);
-            match self.board.take_request() {
-                Some(Request::Reset) => return Outcome::Reset,
-                Some(Request::Exit(answer)) => return Outcome::Off(Some(answer)),
-                None => {}
+            if let Some(outcome) = self.request() {
+                return outcome;
             }
             match slice.exit {
                 Exit::Shutdown => return Outcome::Shutdown,
@@ -154,19 +149,25 @@ impl Machine {
         }
     }
 
-    /// Executes one instruction without looking at interrupts. For debuggers.
-    ///
-    /// # Errors
-    /// The exception that it raised and that was not delivered.
-    pub fn step(&mut self) -> Result<(), emulator_cpu::Exception> {
-        let before = self.cpu.state.retired;
-        let done = self.cpu.step(&mut self.memory, &mut self.board, self.now);
-        self.now += self.cpu.state.retired - before;
-        done
+    /// Guest time follows the owner's clock, if it is to.
+    pub(crate) fn keep_time(&mut self, host: u64) {
+        if self.clock == Clock::Real {
+            let passed = u64::try_from(i128::from(host) - self.anchor).unwrap_or(0);
+            // Guest time never goes back, and a clock that leaps far ahead is not believed.
+            self.now = self.now.max(passed.min(LAST_TICK));
+        }
+    }
+
+    /// What the guest has asked for.
+    pub(crate) fn request(&mut self) -> Option<Outcome> {
+        Some(match self.board.take_request()? {
+            Request::Reset => Outcome::Reset,
+            Request::Exit(answer) => Outcome::Off(Some(answer)),
+        })
     }
 
     /// The processor halts: until when?
-    fn sleep(&mut self) -> Option<Outcome> {
+    pub(crate) fn sleep(&mut self) -> Option<Outcome> {
         self.board.settle(self.now);
         if self.cpu.state.flags.eager & IF == 0 {
             return Some(Outcome::Off(None));

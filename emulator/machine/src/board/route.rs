@@ -140,6 +140,10 @@ impl Bus for Board {
         self.waiting
     }
 
+    fn leave(&self) -> bool {
+        self.leave
+    }
+
     fn acknowledge(&mut self) -> Option<u8> {
         let vector = if self.lapic.pending() {
             self.lapic.acknowledge()

@@ -75,7 +75,7 @@ fn segment(memory: &mut Memory, file: &[u8], header: &[u8]) -> Result<std::ops::
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// `mov al, 42; out 0xF4, al` as an ELF kernel at 1 MiB.
