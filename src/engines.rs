@@ -16,7 +16,7 @@ pub(crate) const DEFAULT_ENGINE: EngineKind = EngineKind::Sim;
 pub(crate) const BEST_KERNEL: EngineKind = EngineKind::V86;
 
 /// Engines in the order in which they are offered.
-pub(crate) const ALL: [EngineKind; 2] = [EngineKind::Sim, EngineKind::V86];
+pub(crate) const ALL: [EngineKind; 3] = [EngineKind::Sim, EngineKind::V86, EngineKind::X86_64];
 
 /// Guest memory that may be asked for, in MiB. Below, the kernel and its initial RAM disk
 /// have no room; above, browsers on telephones refuse.
@@ -44,6 +44,7 @@ pub(crate) fn id(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Sim => "sim",
         EngineKind::V86 => "v86",
+        EngineKind::X86_64 => "x86-64",
     }
 }
 
@@ -52,7 +53,8 @@ pub(crate) fn id(engine: EngineKind) -> &'static str {
 pub(crate) fn label(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Sim => "Simulated shell",
-        EngineKind::V86 => "Real Linux",
+        EngineKind::V86 => "32-bit Linux",
+        EngineKind::X86_64 => "64-bit Linux",
     }
 }
 
@@ -62,6 +64,7 @@ pub(crate) fn description(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Sim => "A shell that imitates Linux. No kernel; there at once.",
         EngineKind::V86 => "Debian on a real Linux kernel, on an emulated 32-bit PC (v86).",
+        EngineKind::X86_64 => "Debian on a real 64-bit Linux kernel, on our own micro-VM.",
     }
 }
 
@@ -70,7 +73,7 @@ pub(crate) fn description(engine: EngineKind) -> &'static str {
 pub(crate) fn is_real(engine: EngineKind) -> bool {
     match engine {
         EngineKind::Sim => false,
-        EngineKind::V86 => true,
+        EngineKind::V86 | EngineKind::X86_64 => true,
     }
 }
 

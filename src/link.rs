@@ -277,7 +277,7 @@ impl Inner {
 fn script(engine: EngineKind) -> &'static str {
     match engine {
         EngineKind::Sim => "worker-sim.js",
-        EngineKind::V86 => "worker-kernel.js",
+        EngineKind::V86 | EngineKind::X86_64 => "worker-kernel.js",
     }
 }
 

@@ -191,7 +191,7 @@ mod tests {
     fn a_stalled_machine_is_not_called_running() {
         let stalled = State { stalled: true, ..state(MachineState::Running) };
         assert_eq!(condition(&stalled), "Does not answer");
-        assert_eq!(announcement(&stalled), "Real Linux does not answer.");
+        assert_eq!(announcement(&stalled), "32-bit Linux does not answer.");
     }
 
     #[test]

@@ -69,7 +69,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "emulator-worker",
         &[
             "emulator-engine",
+            "emulator-fetch",
             "emulator-gateway",
+            "emulator-machine",
             "emulator-protocol",
             "emulator-shell",
             "emulator-snapshot",
@@ -92,7 +94,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Names of engines, that the app must not know.
-const ENGINES: &[&str] = &["emulator_shell", "emulator_v86", "emulator_engine", "emulator_worker"];
+const ENGINES: &[&str] =
+    &["emulator_shell", "emulator_v86", "emulator_machine", "emulator_engine", "emulator_worker"];
 
 /// Root files of crates that fence `unsafe` by file instead of forbidding it, each with its
 /// reason.

@@ -48,7 +48,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of this vocabulary. Raised when a message changes its shape or its meaning;
 /// a page and a worker of different versions refuse each other in words.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Which guest computer stands behind the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +58,9 @@ pub enum EngineKind {
     Sim,
     /// The npm package v86: 32-bit Linux on an emulated PC.
     V86,
+    /// Our own micro-VM: 64-bit Linux.
+    #[serde(rename = "x86-64")]
+    X86_64,
 }
 
 #[cfg(test)]
@@ -190,6 +193,7 @@ mod tests {
     #[test]
     fn names_on_the_wire_are_stable() {
         assert_eq!(serde_json::to_string(&EngineKind::V86).expect("json"), "\"v86\"");
+        assert_eq!(serde_json::to_string(&EngineKind::X86_64).expect("json"), "\"x86-64\"");
         assert_eq!(serde_json::to_string(&MachineState::Halted).expect("json"), "\"halted\"");
         assert_eq!(
             serde_json::to_string(&FaultKind::ImageCorrupt).expect("json"),

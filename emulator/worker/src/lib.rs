@@ -12,7 +12,8 @@
 //! [`capture`] holds a state, [`keeper`] stores it, [`source`] gives it back, [`library`]
 //! answers for what is stored, all over any store; [`record`] is what they list, [`unclaimed`]
 //! what is done when there is no store. `saver` is their edge to the browser. [`network`] is a
-//! machine's gateway and relay, and `socket` its edge. The binaries beside this library only
+//! machine's gateway and relay, and `socket` its edge; `micro` is that of
+//! the engine `x86-64`. The binaries beside this library only
 //! name their engines: one is loaded for the simulated shell, another for real kernels, so
 //! that nobody downloads both to use one.
 #![forbid(unsafe_code)]
@@ -24,6 +25,8 @@ pub mod host;
 pub mod keeper;
 pub mod library;
 pub mod machine;
+#[cfg(target_family = "wasm")]
+pub mod micro;
 pub mod network;
 pub mod record;
 #[cfg(target_family = "wasm")]

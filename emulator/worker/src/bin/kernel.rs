@@ -10,6 +10,7 @@ use emulator_protocol::EngineKind;
 fn main() {
     emulator_worker::host::serve(|kind| match kind {
         EngineKind::V86 => Some(Box::new(emulator_v86::V86::new()) as Box<dyn Engine>),
+        EngineKind::X86_64 => Some(Box::new(emulator_worker::micro::engine())),
         EngineKind::Sim => None,
     });
 }

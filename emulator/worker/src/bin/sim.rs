@@ -10,7 +10,7 @@ use emulator_protocol::EngineKind;
 fn main() {
     emulator_worker::host::serve(|kind| match kind {
         EngineKind::Sim => Some(Box::new(emulator_shell::Shell::new()) as Box<dyn Engine>),
-        EngineKind::V86 => None,
+        EngineKind::V86 | EngineKind::X86_64 => None,
     });
 }
 
