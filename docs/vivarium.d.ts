@@ -1,7 +1,7 @@
 /** The programmatic face of the page; docs/api.md tells how to use it. */
 
 /** An engine; `"kernel"` stands for the best one that runs a real Linux kernel. */
-type VivariumEngine = "sim" | "v86";
+type VivariumEngine = "sim" | "v86" | "x86-64";
 
 type VivariumState = "idle" | "booting" | "running" | "paused" | "saving" | "halted" | "failed";
 
