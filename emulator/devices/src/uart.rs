@@ -94,6 +94,12 @@ impl Uart {
         &self.state
     }
 
+    /// Does the guest want to be told of what is typed? A driver that starts throws away what
+    /// was typed before.
+    pub fn listens(&self) -> bool {
+        self.state.ier & IER_DATA != 0
+    }
+
     /// Types `bytes`; says how many of them there is room for.
     pub fn offer(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(INPUT_LIMIT - self.state.input.len());

@@ -2,8 +2,16 @@
 #![forbid(unsafe_code)]
 
 mod console;
+mod directory;
+mod disk;
+mod figures;
+mod freeze;
+mod gdb;
 mod options;
 mod run;
+mod session;
+mod trace;
+mod tty;
 
 use std::process::ExitCode;
 
@@ -22,9 +30,15 @@ fn main() -> ExitCode {
 }
 
 fn act() -> Result<ExitCode> {
-    match options::parse(std::env::args_os().skip(1))? {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == "freeze") {
+        freeze::freeze(&arguments[1..])?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match options::parse(arguments)? {
         Command::Help => print!("{HELP}"),
         Command::Run(options) => return run::run(&options),
+        Command::Trace(options) => return trace::trace(&options),
     }
     Ok(ExitCode::SUCCESS)
 }

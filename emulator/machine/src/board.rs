@@ -125,13 +125,16 @@ impl Board {
         self.uart.take_output()
     }
 
-    /// Types: into the terminal once the guest has one, into the serial port before. Says how
-    /// many bytes there was room for.
+    /// Types where the guest listens: into its terminal, or into its serial port. Says how many
+    /// bytes were taken; none while it listens nowhere.
     pub fn type_in(&mut self, bytes: &[u8]) -> usize {
-        if self.console.is_live() {
-            self.console.function_mut().offer(TERMINAL, bytes)
-        } else {
+        let open = self.console.function().is_open(TERMINAL);
+        if !open && self.uart.listens() {
             self.uart.offer(bytes)
+        } else if self.console.is_live() {
+            self.offer_console(bytes)
+        } else {
+            0
         }
     }
 

@@ -22,6 +22,9 @@ mod registers;
 mod saving;
 mod watch;
 
+/// What the guest wants of its disk, and how it is answered.
+pub use emulator_devices::virtio::block;
+
 pub use board::{AGENT, AGENT_PORT, Board, Parts};
 pub use boot::{CMDLINE_LIMIT, Error as BootError, Plan};
 pub use engine::{ENGINE, STATE_VERSION, Surroundings, X86};
