@@ -71,6 +71,8 @@ pub(crate) struct CodeCache {
     pages: HashMap<u64, Vec<Key>>,
     /// Instructions decoded, for statistics.
     pub(crate) decoded: u64,
+    /// Linear addresses before which a debugger wants to be asked.
+    breakpoints: Vec<u64>,
 }
 
 impl CodeCache {
@@ -81,7 +83,25 @@ impl CodeCache {
             straddles: [NO_STRADDLE; STRADDLES],
             pages: HashMap::new(),
             decoded: 0,
+            breakpoints: Vec::new(),
         }
+    }
+
+    /// Other breakpoints from now on.
+    pub(crate) fn set_breakpoints(&mut self, addresses: &[u64]) {
+        self.breakpoints = addresses.to_vec();
+        self.clear();
+    }
+
+    /// Is there a breakpoint at this offset in whatever page? Blocks end before it.
+    #[inline]
+    pub(crate) fn is_marked(&self, address: u64) -> bool {
+        self.breakpoints.iter().any(|at| (at ^ address) & 0xFFF == 0)
+    }
+
+    /// Is there a breakpoint at this linear address?
+    pub(crate) fn is_breakpoint(&self, linear: u64) -> bool {
+        self.breakpoints.contains(&linear)
     }
 
     /// Where the block at this address starts, if it is decoded.
@@ -134,6 +154,7 @@ impl CodeCache {
         let most = if single { 1 } else { BLOCK };
         while self.uops.len() - start < most {
             let uop = match bytes.get(offset as usize..).filter(|rest| !rest.is_empty()) {
+                Some(_) if !single && self.is_marked(offset) => leave(offset),
                 Some(rest) => one(rest, offset, mode),
                 None => next_page(offset),
             };
@@ -180,11 +201,14 @@ impl CodeCache {
 fn one(bytes: &[u8], offset: u64, mode: Mode) -> Uop {
     match decode(bytes, offset, mode) {
         Ok(uop) => uop,
-        Err(Undecoded::Short) if bytes.len() < LONGEST => {
-            Uop { place: offset as u16, ..Uop::new(Op::Straddle) }
-        }
+        Err(Undecoded::Short) if bytes.len() < LONGEST => leave(offset),
         Err(_) => Uop { place: offset as u16 | 1 << 12, sub: 1, ..Uop::new(Op::Invalid) },
     }
+}
+
+/// The loop is left before this instruction, which is looked at alone.
+fn leave(offset: u64) -> Uop {
+    Uop { place: offset as u16, ..Uop::new(Op::Straddle) }
 }
 
 fn link(offset: u64, disp: i32) -> Uop {

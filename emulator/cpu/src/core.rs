@@ -23,6 +23,8 @@ pub enum Exit {
     Halted,
     /// Triple fault.
     Shutdown,
+    /// The next instruction is at a breakpoint ([`Cpu::set_breakpoints`]).
+    Breakpoint,
 }
 
 /// What one turn of the processor was, for those who watch it.
@@ -40,6 +42,8 @@ pub enum Turn {
     Shutdown,
     /// Nothing: the board wants to be asked first ([`Bus::leave`]), or the budget is used up.
     Left,
+    /// Nothing: the next instruction is at a breakpoint. Never of [`Cpu::turn`].
+    Breakpoint,
 }
 
 /// What a slice has done.
@@ -89,6 +93,12 @@ impl Cpu {
         self.code.decoded
     }
 
+    /// [`Cpu::run`] returns before instructions at these linear addresses, also before the
+    /// first one: [`Cpu::turn`] does not, and leads away from there. Costs nothing elsewhere.
+    pub fn set_breakpoints(&mut self, addresses: &[u64]) {
+        self.code.set_breakpoints(addresses);
+    }
+
     /// Walks through page tables since the start, for statistics.
     pub fn walks(&self) -> u64 {
         self.tlb.walks
@@ -108,6 +118,7 @@ impl Cpu {
         budget: u64,
     ) -> Slice {
         let mut core = self.lend(memory, bus, now, budget);
+        core.watched = true;
         let exit = core.slice();
         core.state.retired += core.count;
         Slice { exit, retired: core.count }
@@ -188,6 +199,7 @@ impl Cpu {
             single: false,
             element: false,
             deaf: false,
+            watched: false,
             implicit: false,
             noncanonical: None,
         };
@@ -221,6 +233,8 @@ pub(crate) struct Core<'a> {
     pub(crate) element: bool,
     /// Interrupts are not looked at.
     deaf: bool,
+    /// Breakpoints count.
+    watched: bool,
     /// The access is the processor's own, of supervisor privilege at any level.
     pub(crate) implicit: bool,
     /// The last #GP is about this address, which is not canonical: #SS if it is the stack's.
@@ -291,6 +305,7 @@ impl Core<'_> {
                 Turn::Shutdown => return Exit::Shutdown,
                 Turn::Halted => return Exit::Halted,
                 Turn::Left => return Exit::Budget,
+                Turn::Breakpoint => return Exit::Breakpoint,
                 Turn::Executed | Turn::Exception(_) | Turn::Interrupt(_) => {}
             }
         }
@@ -325,7 +340,11 @@ impl Core<'_> {
         // the last one is executed by itself. Else what is done before an interrupt would
         // depend on which code happens to be decoded how.
         let last = self.budget - self.count == 1;
-        self.single = trap || self.state.shadow || last;
+        let marked = self.code.is_marked(self.linear_ip());
+        if marked && self.watched && self.code.is_breakpoint(self.linear_ip()) {
+            return Turn::Breakpoint;
+        }
+        self.single = trap || self.state.shadow || last || marked;
         self.element = trap;
         self.state.shadow = false;
         self.limit = if self.single { self.count + 1 } else { self.budget - 1 };

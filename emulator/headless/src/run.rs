@@ -67,7 +67,7 @@ fn free(session: &mut Session, terminal: &mut Terminal, options: &Run) -> Result
         }
         match stop {
             Stop::Idle(time) => terminal.wait(time),
-            Stop::Executed | Stop::Over(_) => terminal.look(),
+            Stop::Executed | Stop::Breakpoint | Stop::Over(_) => terminal.look(),
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Stop {
     Executed,
     /// There is nothing to execute for so long; `None` until somebody types.
     Idle(Option<Duration>),
+    /// The next instruction is at a breakpoint.
+    Breakpoint,
     /// The machine has ended.
     Over(End),
 }
@@ -143,6 +145,7 @@ impl Session {
         let news = self.meet(console)?;
         Ok(match outcome {
             Outcome::Budget => Stop::Executed,
+            Outcome::Breakpoint => Stop::Breakpoint,
             Outcome::Reset => Stop::Over(End::Reset),
             Outcome::Off(answer) => Stop::Over(End::Off(answer)),
             Outcome::Shutdown => Stop::Over(End::Shutdown),

@@ -51,7 +51,7 @@ fn ended(stop: Stop) -> Option<End> {
         Stop::Over(end) => Some(end),
         // Nobody types here.
         Stop::Idle(_) => Some(End::Stuck),
-        Stop::Executed => None,
+        Stop::Executed | Stop::Breakpoint => None,
     }
 }
 

@@ -107,6 +107,11 @@ impl X86 {
         }
     }
 
+    /// The last lines of the guest's kernel log.
+    pub fn log(&self) -> String {
+        self.log.tail()
+    }
+
     async fn start(
         &mut self,
         request: &BootRequest,
@@ -264,7 +269,7 @@ impl X86 {
             Outcome::Off(_) if self.boot.has_panicked() => None,
             Outcome::Off(_) => Some(Next::Halted(Halt::PowerOff)),
             Outcome::Shutdown => Some(Next::Failed(self.triple_fault())),
-            Outcome::Budget | Outcome::Sleeps(_) | Outcome::Waits => None,
+            Outcome::Budget | Outcome::Sleeps(_) | Outcome::Waits | Outcome::Breakpoint => None,
         };
         if let Some(next) = ended {
             return next;

@@ -29,6 +29,8 @@ pub enum Outcome {
     Off(Option<u8>),
     /// Triple fault.
     Shutdown,
+    /// The next instruction is at one of [`Machine::set_breakpoints`].
+    Breakpoint,
 }
 
 /// How guest time passes.
@@ -138,6 +140,7 @@ impl Machine {
             }
             match slice.exit {
                 Exit::Shutdown => return Outcome::Shutdown,
+                Exit::Breakpoint => return Outcome::Breakpoint,
                 Exit::Budget if left == 0 => return Outcome::Budget,
                 Exit::Budget => {}
                 Exit::Halted => {

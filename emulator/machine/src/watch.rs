@@ -44,9 +44,16 @@ impl Machine {
                         return Err(outcome);
                     }
                 }
+                Turn::Breakpoint => return Err(Outcome::Breakpoint),
                 Turn::Executed | Turn::Exception(_) | Turn::Interrupt(_) => return Ok(turn),
             }
         }
+    }
+
+    /// [`Machine::run`] returns before instructions at these linear addresses; a turn leads
+    /// away from there.
+    pub fn set_breakpoints(&mut self, addresses: &[u64]) {
+        self.cpu.set_breakpoints(addresses);
     }
 
     /// The guest-physical address of a linear one; `None` if it is not mapped.

@@ -1,13 +1,13 @@
 //! The machine as gdb sees it: registers, memory, steps, breakpoints.
 //!
-//! Breakpoints are addresses that RIP is compared with between two instructions; the guest's
-//! memory is not changed for them. While there is one, instructions are executed one by one.
+//! Breakpoints are the processor's: it comes back before an instruction at such an address.
+//! The guest's memory is not changed for them.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use emulator_cpu::State;
-use emulator_cpu::state::{Activity, Mode, segment};
+use emulator_cpu::state::Activity;
 use gdbstub::common::Signal;
 use gdbstub::outputln;
 use gdbstub::stub::SingleThreadStopReason;
@@ -27,8 +27,6 @@ use super::registers::{Registers, X86};
 use crate::console::Terminal;
 use crate::session::{End, Session, Stop};
 
-/// Instructions one by one between two looks at gdb and the console.
-const TURNS: u64 = 100_000;
 /// EFAULT: there is no memory.
 const BAD_ADDRESS: u8 = 14;
 /// EINVAL: registers that cannot be so.
@@ -57,7 +55,7 @@ pub(super) struct Debuggee<'a> {
     pub(super) terminal: &'a mut Terminal,
     breakpoints: BTreeSet<u64>,
     way: Way,
-    /// RIP is at a breakpoint that has been reported.
+    /// The first instruction is executed whether or not it is at a breakpoint.
     leaving: bool,
 }
 
@@ -70,6 +68,7 @@ impl<'a> Debuggee<'a> {
     /// Nobody debugs any more.
     pub(super) fn free(&mut self) {
         self.breakpoints.clear();
+        self.settle();
         self.session.synchronize();
     }
 
@@ -77,11 +76,10 @@ impl<'a> Debuggee<'a> {
         self.session.machine.processor()
     }
 
-    /// The linear address of the next instruction.
-    fn place(&self) -> u64 {
-        let state = self.state();
-        let base = if state.mode() == Mode::Bits64 { 0 } else { state.segments[segment::CS].base };
-        state.rip.wrapping_add(base)
+    /// The processor learns what breakpoints there are.
+    fn settle(&mut self) {
+        let addresses: Vec<u64> = self.breakpoints.iter().copied().collect();
+        self.session.machine.set_breakpoints(&addresses);
     }
 
     fn begin(&mut self, way: Way) {
@@ -93,27 +91,15 @@ impl<'a> Debuggee<'a> {
     /// Executes until `until` instructions have retired, or until gdb is to hear of something.
     pub(super) fn execute(&mut self, until: u64) -> Result<Halt> {
         let stop = match self.way {
-            Way::Continue if self.breakpoints.is_empty() => {
-                self.session.advance(until, self.terminal)?
-            }
-            Way::Continue => {
-                let end = until.min(self.session.machine.instructions() + TURNS);
-                loop {
-                    let stop = self.turn()?;
-                    if self.breakpoints.contains(&self.place()) {
-                        return Ok(Halt::Report(SingleThreadStopReason::SwBreak(())));
-                    }
-                    if stop != Stop::Executed || self.session.machine.instructions() >= end {
-                        break stop;
-                    }
-                }
-            }
+            Way::Continue if self.leaving => self.turn()?,
+            Way::Continue => self.session.advance(until, self.terminal)?,
             Way::Step => match self.turn()? {
                 Stop::Executed => return Ok(Halt::Report(SingleThreadStopReason::DoneStep)),
                 stop => stop,
             },
         };
         Ok(match stop {
+            Stop::Breakpoint => Halt::Report(SingleThreadStopReason::SwBreak(())),
             Stop::Over(End::Shutdown) => Halt::Report(farewell(End::Shutdown)),
             Stop::Over(end) => Halt::Over(end, farewell(end)),
             stop => Halt::None(stop),
@@ -217,11 +203,14 @@ impl Breakpoints for Debuggee<'_> {
 impl SwBreakpoint for Debuggee<'_> {
     fn add_sw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
         self.breakpoints.insert(address);
+        self.settle();
         Ok(true)
     }
 
     fn remove_sw_breakpoint(&mut self, address: u64, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.breakpoints.remove(&address))
+        let removed = self.breakpoints.remove(&address);
+        self.settle();
+        Ok(removed)
     }
 }
 
