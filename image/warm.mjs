@@ -2,10 +2,10 @@
 // Boots a guest image once, with the very adapter that browsers use, and writes the machine
 // as it stands at its prompt.
 //
-//   node image/warm.mjs DIRECTORY FLAVOUR MEMORY MTU OUT
+//   node image/warm.mjs MTU DIRECTORY FLAVOUR MEMORY OUT
 //
-// DIRECTORY holds the image's manifest (image/out/i386), OUT gets `ram`, `devices` and
-// `screen`. xtask makes a snapshot of them, whose chunks a first visitor fetches instead of
+// DIRECTORY holds the image's manifest (image/out/i386), OUT gets `screen`, a file for each
+// section, and `sections`, their list. xtask makes a snapshot of them, whose chunks a first visitor fetches instead of
 // waiting for a boot. The guest's Ethernet frames go to standard output, and those for it come
 // from standard input, each after its length (32 bits, little endian): at the other end is
 // the gateway that the guest will have in a browser.
@@ -14,7 +14,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inflateSync } from "node:zlib";
 
-const [directory, flavour, memory, mtu, out] = process.argv.slice(2);
+const [mtu, directory, flavour, memory, out] = process.argv.slice(2);
 const here = import.meta.dirname;
 const manifest = JSON.parse(readFileSync(join(directory, `${flavour}.json`)));
 const v86 = join(here, "../node_modules/v86/build");
@@ -120,4 +120,7 @@ writeFileSync(join(out, "devices"), machine.save());
 const ram = machine.memory();
 writeFileSync(join(out, "ram"), Buffer.from(ram.buffer, ram.byteOffset, ram.length));
 writeFileSync(join(out, "screen"), screen);
+writeFileSync(join(out, "sectors"), "");
+// Name and versions are those of emulator/v86/src/saving.rs.
+writeFileSync(join(out, "sections"), "v86 2\ndevices 1 chunked\nram 1 chunked\nsectors 1 chunked\n");
 process.exit(0);

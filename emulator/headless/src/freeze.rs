@@ -32,6 +32,8 @@ const REST: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_millis(5);
 /// Longest frame that can be one.
 const FRAME_LIMIT: usize = 64 * 1024;
+/// What the guest says when it has an address (image/guest).
+const NETWORK: &str = "vivarium: network";
 /// How a prompt of the shells of our image ends.
 const PROMPTS: [char; 2] = ['#', '$'];
 
@@ -106,7 +108,12 @@ fn drive(engine: &mut X86, terminal: TerminalSize) -> Result<Vec<u8>> {
     let (start, mut screen) = (Instant::now(), Vec::new());
     let mut prompted = None;
     loop {
-        ensure!(start.elapsed() < LIMIT, "no prompt\n{}", String::from_utf8_lossy(&screen));
+        ensure!(
+            start.elapsed() < LIMIT,
+            "no prompt, or no address of the network\n{}\n{}",
+            engine.log(),
+            String::from_utf8_lossy(&screen)
+        );
         while io.received.room() > FRAME_LIMIT
             && let Ok(frame) = frames.try_recv()
         {
@@ -115,7 +122,7 @@ fn drive(engine: &mut X86, terminal: TerminalSize) -> Result<Vec<u8>> {
         let next = engine.poll(start.elapsed(), &mut io);
         screen.extend(io.output.pop(usize::MAX));
         send(&mut io)?;
-        if io.ready && has_prompt(&screen) {
+        if io.ready && has_prompt(&screen) && engine.log().contains(NETWORK) {
             let since = *prompted.get_or_insert_with(Instant::now);
             if since.elapsed() > REST && matches!(next, Next::Sleep(_) | Next::Wait) {
                 return Ok(screen);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use emulator_disk::{Manifest as Image, WARM, WARM_DIRECTORY};
 use emulator_engine::MTU;
 use emulator_gateway::{Config, Gateway};
@@ -28,30 +28,40 @@ const NETWORK: &str = "network";
 const FRAME_LIMIT: usize = 64 * 1024;
 
 /// Boots an image and keeps the state, if the engine or the image is a new one.
-pub(super) fn warm() -> Result<()> {
-    let out = root().join("image/out").join(Arch::I386.name());
+pub(super) fn warm(arch: Arch) -> Result<()> {
+    let out = arch.out();
     let mut key = Key::default().paths(&[
-        "image/warm.mjs",
         "xtask/src/image/warm.rs",
-        "emulator/v86/src/glue.js",
-        "emulator/v86/src/saving.rs",
-        "emulator/guest/src/saved.rs",
-        "emulator/guest/src/disk.rs",
         "emulator/engine/src/lib.rs",
+        "emulator/guest/src",
         "emulator/gateway/src",
         "emulator/snapshot/src",
-        "package-lock.json",
     ])?;
+    key = key.paths(match arch {
+        Arch::I386 => &[
+            "image/warm.mjs",
+            "emulator/v86/src/glue.js",
+            "emulator/v86/src/saving.rs",
+            "package-lock.json",
+        ],
+        Arch::Amd64 => &[
+            "emulator/cpu/src/state",
+            "emulator/devices/src",
+            "emulator/machine/src",
+            "emulator/headless/src/freeze.rs",
+        ],
+    })?;
     for (flavour, _) in WARM {
         key = key.text(&image(&out, flavour)?.digest);
     }
     let folder = out.join(WARM_DIRECTORY);
     let last = WARM.last().map(|(flavour, memory)| format!("{flavour}.{memory}"));
     let stamp = folder.join(last.unwrap_or_default());
-    step::stamped("warm start (boots the image once)", &key.finish(), &stamp, || {
+    let name = format!("{} warm start (boots the image once)", arch.name());
+    step::stamped(&name, &key.finish(), &stamp, || {
         fs::remove_dir_all(&folder).ok();
         fs::create_dir_all(&folder)?;
-        WARM.iter().try_for_each(|(flavour, memory)| make(&out, &folder, flavour, *memory))
+        WARM.iter().try_for_each(|(flavour, memory)| make(arch, &folder, flavour, *memory))
     })
 }
 
@@ -61,26 +71,45 @@ fn image(out: &Path, flavour: &str) -> Result<Image> {
     Image::parse(&bytes).with_context(|| format!("reading {}", path.display()))
 }
 
-fn make(out: &Path, folder: &Path, flavour: &str, memory: u32) -> Result<()> {
+fn make(arch: Arch, folder: &Path, flavour: &str, memory: u32) -> Result<()> {
+    let out = arch.out();
     let scratch = step::cache().join(format!("warm-work-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
-    let mut node = Command::new("node");
-    node.arg(root().join("image/warm.mjs")).arg(out).arg(flavour).arg(memory.to_string());
-    let booted = boot(node.arg(MTU.to_string()).arg(&scratch));
+    let booted = program(arch).and_then(|mut program| {
+        boot(program.arg(&out).arg(flavour).arg(memory.to_string()).arg(&scratch))
+    });
     let made =
-        booted.and_then(|network| pack(&scratch, folder, &image(out, flavour)?, memory, network));
+        booted.and_then(|network| pack(&scratch, folder, &image(&out, flavour)?, memory, network));
     fs::remove_dir_all(&scratch).ok();
     made
 }
 
+/// What boots an image of this architecture: the engine that browsers use, outside of one.
+fn program(arch: Arch) -> Result<Command> {
+    if arch == Arch::I386 {
+        let mut node = Command::new("node");
+        node.arg(root().join("image/warm.mjs")).arg(MTU.to_string());
+        return Ok(node);
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--package", "emulator-headless"]).current_dir(root());
+    step::run(&mut cargo, true)?;
+    // Ours is in `target/debug`, too.
+    let own = crate::tools::own_program()?;
+    let target = own.ancestors().nth(2).context("this program's folder")?;
+    let mut headless = Command::new(target.join("release/emulator-headless"));
+    headless.arg("freeze");
+    Ok(headless)
+}
+
 /// Lets a guest boot with a gateway at the other end of its network cable; returns what the
 /// gateway remembers then.
-fn boot(node: &mut Command) -> Result<Vec<u8>> {
-    let mut child = node
+fn boot(program: &mut Command) -> Result<Vec<u8>> {
+    let mut child = program
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .context("starting node: is it installed, and on the PATH?")?;
+        .with_context(|| format!("starting {}", program.get_program().display()))?;
     let mut to_guest = child.stdin.take().context("a pipe")?;
     let mut from_guest = child.stdout.take().context("a pipe")?;
     let mut gateway = Gateway::new(Config::emulated(MTU), Policy::default(), [0; 32]);
@@ -100,18 +129,23 @@ fn boot(node: &mut Command) -> Result<Vec<u8>> {
         }
     }
     let status = child.wait()?;
-    ensure!(status.success(), "image/warm.mjs ended with {status}");
+    ensure!(status.success(), "the boot of the image ended with {status}");
     Ok(gateway.save())
 }
 
 /// Makes a snapshot of what the boot left behind.
 fn pack(scratch: &Path, folder: &Path, image: &Image, memory: u32, network: Vec<u8>) -> Result<()> {
-    let ram = fs::read(scratch.join("ram"))?;
-    let devices = fs::read(scratch.join("devices"))?;
+    let list = fs::read_to_string(scratch.join("sections"))?;
+    let mut lines = list.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let first = lines.next().unwrap_or_default();
+    let [engine, state] = first[..] else { bail!("{list}: this is no list of sections") };
     let digest: Id = image.digest.parse().context("the image's digest")?;
-    // Name and versions are those of emulator/v86/src/saving.rs.
-    let origin =
-        Origin { engine: "v86".into(), state: 2, image: *digest.as_bytes(), ram: ram.len() as u64 };
+    let origin = Origin {
+        engine: engine.into(),
+        state: state.parse()?,
+        image: *digest.as_bytes(),
+        ram: u64::from(memory) << 20,
+    };
     let meta = Meta {
         saved_ms: SOURCE_DATE_EPOCH * 1000,
         memory_mib: memory,
@@ -121,17 +155,24 @@ fn pack(scratch: &Path, folder: &Path, image: &Image, memory: u32, network: Vec<
         label: None,
         parent: None,
     };
-    let section = |name: &str, content| Entry { name: name.into(), version: 1, content };
+    let mut sections = Vec::new();
+    for line in lines {
+        let [name, version, kind] = line[..] else { bail!("{list}: this is no list of sections") };
+        let bytes = fs::read(scratch.join(name))?;
+        let content = match kind {
+            "inline" => Content::Inline(bytes),
+            _ => chunked(&bytes, folder)?,
+        };
+        sections.push(Entry { name: name.into(), version: version.parse()?, content });
+    }
+    let own = |name: &str, bytes| Entry {
+        name: name.into(),
+        version: 1,
+        content: Content::Inline(bytes),
+    };
     let text = fs::read_to_string(scratch.join("screen"))?;
-    let sections = vec![
-        section("devices", chunked(&devices, folder)?),
-        section("ram", chunked(&ram, folder)?),
-        section("sectors", Content::Chunked { size: 0, chunks: Vec::new() }),
-        section(INPUT, Content::Inline(Vec::new())),
-        section(NETWORK, Content::Inline(network)),
-        meta.section()?,
-        screen::section(&text)?,
-    ];
+    sections.extend([own(INPUT, Vec::new()), own(NETWORK, network), meta.section()?]);
+    sections.push(screen::section(&text)?);
     let manifest = Manifest::new(origin, sections)?;
     fs::write(folder.join(format!("{}.{memory}", image.flavour)), manifest.write())?;
     Ok(())
