@@ -8,7 +8,7 @@ mod route;
 
 pub(crate) use route::LAST_TICK;
 
-use emulator_bus::{Device, Memory, Ticks};
+use emulator_bus::{Device, Memory, PAGE_SIZE, Ticks};
 use emulator_devices::cmos::Cmos;
 use emulator_devices::ioapic::Ioapic;
 use emulator_devices::lapic::Lapic;
@@ -30,6 +30,15 @@ use crate::map::{self, Slot};
 
 /// The console's port that is the terminal.
 const TERMINAL: usize = 0;
+/// Makes a page zeros. One that is already is not touched: it stays unwritten.
+fn blank(memory: &mut Memory, page: u64) {
+    // The device has seen to it that this is memory.
+    let used = memory.slice(page, PAGE_SIZE).is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+    if used && let Ok(bytes) = memory.slice_mut(page, PAGE_SIZE) {
+        bytes.fill(0);
+    }
+}
+
 /// Name of the console's second port, on which the guest's agent listens.
 pub const AGENT_PORT: &str = "vivarium.agent";
 /// Number of that port.
@@ -220,11 +229,7 @@ impl Board {
         }
         for event in events {
             if let Event::Inflated(range) | Event::Free(range) = event {
-                let length = (range.end - range.start) as usize;
-                // The device has seen to it that this is memory.
-                if let Ok(bytes) = memory.slice_mut(range.start, length) {
-                    bytes.fill(0);
-                }
+                range.step_by(PAGE_SIZE).for_each(|page| blank(memory, page));
             }
         }
         self.balloon.service(memory);
