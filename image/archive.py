@@ -15,6 +15,9 @@ import tarfile
 
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
 
+# Our own, compiled by rootfs.sh.
+PROGRAMS = ["agent", "hello32"]
+
 
 class Cpio:
     """The kernel's initramfs format: cpio "newc" (Documentation/driver-api/early-userspace/
@@ -43,7 +46,9 @@ class Cpio:
 def initrd(root, init, guest, out):
     with tarfile.open(root) as tar:
         busybox = tar.extractfile(find(tar, "bin/busybox")).read()
-        agent = tar.extractfile(find(tar, "usr/lib/vivarium/agent")).read()
+        programs = {
+            name: tar.extractfile(find(tar, f"usr/lib/vivarium/{name}")).read() for name in PROGRAMS
+        }
     with open(out, "wb") as file:
         cpio = Cpio(file)
         directories = ["bin", "dev", "disk", "etc", "memory", "proc", "root", "run", "sbin", "sys"]
@@ -54,7 +59,8 @@ def initrd(root, init, guest, out):
         cpio.add("bin/busybox", stat.S_IFREG | 0o755, busybox)
         cpio.add("bin/sh", stat.S_IFLNK | 0o777, b"busybox")
         cpio.add("sbin/init", stat.S_IFLNK | 0o777, b"../bin/busybox")
-        cpio.add("usr/lib/vivarium/agent", stat.S_IFREG | 0o755, agent)
+        for name, program in programs.items():
+            cpio.add(f"usr/lib/vivarium/{name}", stat.S_IFREG | 0o755, program)
         cpio.add("init", stat.S_IFREG | 0o755, open(init, "rb").read())
         cpio.add("etc/passwd", stat.S_IFREG | 0o644, b"root::0:0:root:/root:/bin/sh\n")
         cpio.add("etc/group", stat.S_IFREG | 0o644, b"root:x:0:\ntty:x:5:\n")

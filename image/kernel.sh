@@ -3,17 +3,17 @@
 #
 #   image/kernel.sh i386|amd64 SOURCE.tar.xz WORK OUT
 #
-# WORK is a scratch directory that may be deleted afterwards; OUT gets bzImage, config,
-# and for amd64 vmlinux (a stripped ELF with the PVH entry note). The bzImage of i386 is not
-# compressed (flatten.py). The same source and the same fragments give the same bytes: user,
-# host and time of the build are fixed.
+# WORK is a scratch directory that may be deleted afterwards; OUT gets config, release, and
+# the kernel: for i386 a bzImage, for amd64 vmlinux, a stripped ELF file with the PVH entry
+# note. Neither is compressed (flatten.py). The same source and the same fragments give the
+# same bytes: user, host and time of the build are fixed.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 arch=$1 source=$2 work=$3 out=$4
 
 case $arch in
-  i386) kernel_arch=i386 fragment=i386.config ;;
-  amd64) kernel_arch=x86_64 fragment=x86_64.config ;;
+  i386) kernel_arch=i386 fragment=i386.config target=bzImage ;;
+  amd64) kernel_arch=x86_64 fragment=x86_64.config target=vmlinux ;;
   *) echo "kernel.sh: unknown architecture $arch" >&2; exit 2 ;;
 esac
 
@@ -58,15 +58,14 @@ done < "$wanted"
 [ "$missing" = 0 ] || exit 1
 
 echo "compiling the $arch kernel"
-"${make[@]}" bzImage > "$work/$arch.build.log" 2>&1 || { tail -40 "$work/$arch.build.log" >&2; exit 1; }
-cp "$build/arch/x86/boot/bzImage" "$out/bzImage"
+"${make[@]}" "$target" > "$work/$arch.build.log" 2>&1 || { tail -40 "$work/$arch.build.log" >&2; exit 1; }
 cp "$build/.config" "$out/config"
 "${make[@]}" -s kernelrelease > "$out/release"
+# Decompression is done outside of the guest, where it costs nothing.
 if [ "$arch" = i386 ]; then
-  # Decompression is done outside of the guest, where it costs nothing.
   objcopy -O binary -R .note -R .comment -S "$build/vmlinux" "$work/$arch.flat"
   python3 "$here/flatten.py" "$build/arch/x86/boot/setup.bin" "$work/$arch.flat" "$out/bzImage"
 else
-  # The notes (PVH entry) stay; symbols and debug sections go.
-  objcopy --strip-all --keep-section=.notes "$build/vmlinux" "$out/vmlinux"
+  # Symbols go; what a loader reads stays: segments, entry, notes.
+  objcopy --strip-all "$build/vmlinux" "$out/vmlinux"
 fi

@@ -22,12 +22,17 @@ find "$work/guest" -type d -exec chmod 755 {} +
 find "$work/guest" -type f -exec chmod 644 {} +
 chmod 755 "$work/guest/usr/lib/vivarium/"*
 chmod 700 "$work/guest/root"
-# The agent needs no C library, so it is compiled for i386 without one for it.
+# Our own programs need no C library, so they are compiled for i386 without one for it.
 case $arch in i386) bits=32 ;; *) bits=64 ;; esac
-gcc -m$bits -Os -Wall -Wextra -Werror -nostdlib -static -ffreestanding -fno-pic -no-pie \
-  -fno-stack-protector -fno-asynchronous-unwind-tables -s -Wl,--build-id=none -Wl,-z,noseparate-code \
-  -o "$work/guest/usr/lib/vivarium/agent" "$here/agent/agent.c"
-chmod 755 "$work/guest/usr/lib/vivarium/agent"
+compile() {
+  local bits=$1 source=$2 program=$work/guest/usr/lib/vivarium/$3
+  gcc -m"$bits" -Os -Wall -Wextra -Werror -nostdlib -static -ffreestanding -fno-pic -no-pie \
+    -fno-stack-protector -fno-asynchronous-unwind-tables -s -Wl,--build-id=none -Wl,-z,noseparate-code \
+    -o "$program" "$source"
+  chmod 755 "$program"
+}
+compile "$bits" "$here/agent/agent.c" agent
+compile 32 "$here/hello32/hello32.c" hello32
 packages=$(grep -v '^#' "$here/packages.list" | paste -sd,)
 
 # As root mmdebstrap needs no namespaces; otherwise it makes its own, and the tree leaves

@@ -4,10 +4,14 @@
 //! cache (`parts`), and writes what an engine boots into `image/out/<arch>` (`pack`).
 
 mod pack;
-mod parts;
+pub(crate) mod parts;
 mod warm;
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
+
+use crate::step::root;
 
 /// Debian packages that building an image needs. This list is the only one.
 pub(crate) const PACKAGES: &[&str] = &[
@@ -50,6 +54,24 @@ impl Arch {
         }
     }
 
+    /// What its machine is called.
+    pub(crate) fn bits(self) -> &'static str {
+        match self {
+            Self::I386 => "32-bit",
+            Self::Amd64 => "64-bit",
+        }
+    }
+
+    /// Where its image is put.
+    fn out(self) -> PathBuf {
+        root().join("image/out").join(self.name())
+    }
+
+    /// Whether there is an image, of whatever age.
+    pub(crate) fn is_built(self) -> bool {
+        self.out().join("full.json").exists()
+    }
+
     /// The architectures that a word on the command line stands for.
     pub(crate) fn named(word: &str) -> Result<Vec<Self>> {
         match word {
@@ -75,10 +97,7 @@ fn make(architectures: &[Arch], force: bool) -> Result<()> {
     for &arch in architectures {
         let parts = parts::Parts::ready(arch, force)?;
         pack::pack(arch, &parts, force)?;
-        // The engine for the other one is to come.
-        if arch == Arch::I386 {
-            warm::warm()?;
-        }
+        warm::warm(arch)?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::image::Arch;
-use crate::step::{root, seconds};
+use crate::step::seconds;
 use crate::tools::Tools;
 
 const USAGE: &str = "\
@@ -129,13 +129,24 @@ fn setup(image: bool) -> Result<Tools> {
     Ok(tools)
 }
 
+/// The images of both architectures: each real machine boots its own.
 fn guest_image() -> Result<()> {
-    if !debian::here() && root().join("image/out/i386/full.json").exists() {
+    let (there, missing): (Vec<_>, Vec<_>) =
+        Arch::ALL.into_iter().partition(|arch| arch.is_built());
+    if !debian::here() && !there.is_empty() {
         println!("  guest image: taken as it is (only Debian can rebuild it)");
+        for arch in missing {
+            println!(
+                "  WARNING: image/out has no {} image, so the page has no {} machine. With Docker, \
+                 `docker build --output image/out .` makes all images.",
+                arch.name(),
+                arch.bits(),
+            );
+        }
         return Ok(());
     }
     packages_for_image()?;
-    image::build(&[Arch::I386])
+    image::build(&Arch::ALL)
 }
 
 fn packages_for_image() -> Result<()> {

@@ -14,20 +14,23 @@ use serde_json::json;
 
 use super::parts::{KERNEL_SOURCE, Parts};
 use super::{Arch, SOURCE_DATE_EPOCH};
-use crate::step::{self, Key, root, timed};
+use crate::step::{self, Key, timed};
 
 /// Command lines; what each word is for stands in docs/how-to-change-the-image.md.
 const CMDLINE_I386: &str = "console=ttyS0 console=hvc0 quiet loglevel=4 tsc=reliable \
      tsc_early_khz=1000000 lpj=1000000 libata.force=2:disable random.trust_cpu=on";
-const CMDLINE_AMD64: &str = "console=ttyS0 console=hvc0 quiet loglevel=4 random.trust_cpu=on";
+const CMDLINE_AMD64: &str = "console=ttyS0 console=hvc0 quiet loglevel=4 tsc=reliable \
+     random.trust_cpu=on reboot=k thp_anon=64K:always sysctl.vm.compaction_proactiveness=0";
 
 /// v86 loads the initial RAM disk at 64 MiB; below this there is no room above it.
-const MIN_MEMORY_MIB: u32 = 128;
+const MIN_MEMORY_MIB_I386: u32 = 128;
+/// What the kernel, its initial RAM disk and Debian's prompt need.
+const MIN_MEMORY_MIB_AMD64: u32 = 64;
 
 /// Writes `image/out/<arch>`. It is made beside its place, so that a page that is being
 /// served from there loses its image for no longer than a rename takes.
 pub(super) fn pack(arch: Arch, parts: &Parts, force: bool) -> Result<()> {
-    let out = root().join("image/out").join(arch.name());
+    let out = arch.out();
     let mut key = Key::default().paths(&[
         "xtask/src/image.rs",
         "xtask/src/image/pack.rs",
@@ -66,7 +69,10 @@ fn write(arch: Arch, parts: &Parts, out: &Path) -> Result<()> {
             Arch::I386 => CMDLINE_I386.into(),
             Arch::Amd64 => CMDLINE_AMD64.into(),
         },
-        min_memory_mib: MIN_MEMORY_MIB,
+        min_memory_mib: match arch {
+            Arch::I386 => MIN_MEMORY_MIB_I386,
+            Arch::Amd64 => MIN_MEMORY_MIB_AMD64,
+        },
         disk: None,
         digest: String::new(),
     };
@@ -86,16 +92,13 @@ fn write(arch: Arch, parts: &Parts, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// For programs outside of a browser the kernels lie under their usual names too.
+/// For programs outside of a browser the kernel lies under its usual name, too.
 fn kernel(arch: Arch, parts: &Parts, out: &Path) -> Result<FileRef> {
-    fs::copy(parts.kernel.join("bzImage"), out.join("bzImage"))?;
     let name = match arch {
         Arch::I386 => "bzImage",
-        Arch::Amd64 => {
-            fs::copy(parts.kernel.join("vmlinux"), out.join("vmlinux"))?;
-            "vmlinux"
-        }
+        Arch::Amd64 => "vmlinux",
     };
+    fs::copy(parts.kernel.join(name), out.join(name))?;
     compressed(out, name, &fs::read(parts.kernel.join(name))?)
 }
 

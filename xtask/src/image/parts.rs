@@ -74,6 +74,7 @@ fn rootfs(arch: Arch, force: bool) -> Result<PathBuf> {
         .text(&SOURCE_DATE_EPOCH.to_string())
         .paths(&[
             "image/agent",
+            "image/hello32",
             "image/apt.sh",
             "image/rootfs.sh",
             "image/configure.sh",
@@ -111,7 +112,7 @@ fn firmware(force: bool) -> Result<PathBuf> {
 /// A result that depends on a recipe and on the versions of Debian packages. What this
 /// machine's apt offers today tells without a download whether there is something new; a
 /// machine that does not know (no package lists) takes the newest result that it has.
-fn kept(
+pub(crate) fn kept(
     name: &str,
     folder: &str,
     recipe: &str,
@@ -144,7 +145,7 @@ fn forget(folder: &str, key: &str, force: bool) -> Result<()> {
 }
 
 /// The entry of a folder that begins so and was made last.
-fn newest(folder: &Path, prefix: &str) -> Option<String> {
+pub(crate) fn newest(folder: &Path, prefix: &str) -> Option<String> {
     fs::read_dir(folder)
         .ok()?
         .flatten()
@@ -183,10 +184,10 @@ fn unpacked(package: &str, place: &Path) -> Result<PathBuf> {
 }
 
 /// A working directory in the cache, for as long as it lives.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self(step::cache().join(format!("{name}-work-{}", std::process::id())))
     }
 }
@@ -197,7 +198,7 @@ impl Drop for Scratch {
     }
 }
 
-fn script(name: &str) -> Command {
+pub(crate) fn script(name: &str) -> Command {
     let mut command = Command::new("bash");
     command.arg(root().join("image").join(name));
     command.env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH.to_string());
