@@ -15,6 +15,9 @@ pub(crate) const BROWSER: &[&str] =
 /// WISP servers of others.
 pub(crate) const SERVERS: &[&str] = &["git", "openssl", "python3-venv", "tar"];
 
+/// The debugger that the engine x86-64 is tried under.
+pub(crate) const DEBUGGER: &[&str] = &["gdb"];
+
 /// The Rust compiler with the WebAssembly target's sources, for where rustup cannot fetch it.
 pub(crate) const WASM_TOOLCHAIN: &[&str] = &["rustc-web", "rust-web-src"];
 

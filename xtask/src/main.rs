@@ -4,6 +4,7 @@
 mod debian;
 mod dist;
 mod image;
+mod kernels;
 mod notices;
 mod page;
 mod serve;
@@ -31,6 +32,7 @@ cargo xtask <command>
   test [--quick]      set up and run all checks; --quick: those without a browser
   image [--arch i386|amd64|all] [--force]
                       build the guest images only; --force: from nothing
+  kernels             fetch the kernels of Debian's that the engine x86-64 is tested with
   dist [--public-url /path/] [--no-image]
                       build dist/ for any static host, and show its sizes
   bench               measure boots, floods and guest workloads in Chromium
@@ -90,6 +92,13 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
                 tools::npm_parts()?;
             }
             if force { image::rebuild(&arch)? } else { image::build(&arch)? }
+        }
+        "kernels" => {
+            rest.done()?;
+            kernels::ensure()?;
+            if let Some(place) = kernels::here()? {
+                println!("export {}={}", kernels::VARIABLE, place.display());
+            }
         }
         "dist" => {
             let public_url = rest.value("--public-url")?.unwrap_or_else(|| "/".into());

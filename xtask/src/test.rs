@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::debian;
 use crate::dist;
+use crate::kernels;
 use crate::page;
 use crate::step::{follow, output, root, seconds, which};
 use crate::tools::{self, Tools};
@@ -115,7 +116,10 @@ fn sources(report: &mut Report, tools: Option<&Tools>) {
         report.check("clippy, browser", || clippy_web(tools));
     }
     report.check("unit and layer tests", || {
-        test_program(cargo().args(["test", "--workspace", "--no-fail-fast"]), rust_count)
+        let kernels = kernels::here()?.map(|place| (kernels::VARIABLE, place));
+        let mut cargo = cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]).envs(kernels);
+        test_program(&mut cargo, rust_count)
     });
     if let Some(tools) = tools {
         browser_units(report, tools);
@@ -334,10 +338,12 @@ pub(crate) fn setup(quick: bool, image: impl FnOnce() -> Result<()>) -> Result<T
         return Ok(Tools { toolchain, trunk: PathBuf::new(), wasm_bindgen: PathBuf::new() });
     }
     if debian::here() || which("chromium").is_none() {
-        debian::ensure("the browser tests", &[debian::BROWSER, debian::SERVERS].concat())?;
+        let packages = [debian::BROWSER, debian::SERVERS, debian::DEBUGGER].concat();
+        debian::ensure("the tests", &packages)?;
     }
     let tools = Tools::ensure()?;
     image()?;
+    kernels::ensure()?;
     Ok(tools)
 }
 

@@ -15,7 +15,8 @@ use crate::programs;
 
 #[test]
 fn the_guests_answer_is_the_programs() {
-    let cases: [(&str, fn() -> Kernel, &[&str], i32, &str); 8] = [
+    type Program = fn() -> Kernel;
+    let cases: [(_, Program, &[_], _, _); 8] = [
         ("hello", programs::hello, &[], 0, "ended with 0"),
         ("answer", programs::answer, &[], 42, "ended with 42"),
         ("answer", programs::answer, &["--exit-on", "hello"], 1, "ended with 42"),

@@ -31,9 +31,8 @@ fn kernels() -> Option<PathBuf> {
     let folder = std::env::var_os("VIVARIUM_KERNELS").map(PathBuf::from);
     if folder.is_none() {
         println!(
-            "NOT RUN: VIVARIUM_KERNELS names no folder with Debian's kernels. \
-             `cargo xtask test` fetches them and sets it; by hand: \
-             VIVARIUM_KERNELS=$(cargo xtask kernels) cargo test -p emulator-headless"
+            "NOT RUN: VIVARIUM_KERNELS names no folder with Debian's kernels. `cargo xtask test` \
+             sets it; by hand, `cargo xtask kernels` fetches them and says what to set"
         );
     }
     folder
