@@ -22,8 +22,17 @@ const LONGEST: usize = 15;
 /// Columns for an instruction.
 const WIDTH: usize = 40;
 
-/// Prints the trace that is asked for.
+/// Prints the trace that is asked for. Whoever reads it may have read enough before its end.
 pub(crate) fn trace(options: &Trace) -> Result<ExitCode> {
+    let done = print(options);
+    let error = done.as_ref().err().and_then(|error| error.root_cause().downcast_ref());
+    match error.map(io::Error::kind) {
+        Some(io::ErrorKind::BrokenPipe) => Ok(ExitCode::SUCCESS),
+        _ => done.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn print(options: &Trace) -> Result<()> {
     let mut session = Session::new(&options.setup)?;
     let mut paper = Paper { out: BufWriter::new(io::stdout().lock()), silent: true };
     let mut over = None;
@@ -42,8 +51,7 @@ pub(crate) fn trace(options: &Trace) -> Result<ExitCode> {
     if let Some(end) = over {
         paper.note(&format!("the machine has ended: {end:?}"))?;
     }
-    paper.out.flush().context("writing the trace")?;
-    Ok(ExitCode::SUCCESS)
+    paper.out.flush().context("writing the trace")
 }
 
 fn ended(stop: Stop) -> Option<End> {

@@ -238,6 +238,14 @@ fn two_traces_are_equal_and_name_what_happens() {
 }
 
 #[test]
+fn who_has_read_enough_of_a_trace_goes() {
+    let kernel = file("endless", programs::endless());
+    let mut process = Process::start(&mut command("trace", &kernel, &["--count", "100000000"]));
+    Process::line(&mut BufReader::new(process.0.stdout.take().unwrap()), "inc rbx");
+    assert_eq!(process.code(), Some(0));
+}
+
+#[test]
 fn exceptions_and_the_end_are_in_a_trace() {
     let lines = trace(&file("triple", programs::triple()), &[]);
     let ends = lines.iter().find(|line| line.contains("ud2")).unwrap();

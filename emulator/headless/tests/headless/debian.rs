@@ -8,7 +8,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use emulator_machine::Plan;
+
 use crate::process::{folder, output, text};
+use crate::proof::Run;
 
 /// The sum that only a shell in the guest can do, and what it is.
 const SUM: &str = "answer-$((6*7))";
@@ -104,6 +107,33 @@ fn stock_kernels_boot_to_a_shell() {
         booted += 1;
     }
     assert!(booted >= 1, "{} holds no kernel", kernels.display());
+}
+
+/// Over millions of instructions of a kernel that shares its time with nobody, with page
+/// tables, interrupts and code of all kinds.
+#[test]
+fn a_restored_kernel_goes_the_same_way() {
+    const CUTS: u64 = 4;
+    const STRETCH: u64 = 100_000_000;
+    let Some(kernels) = kernels() else { return };
+    let kernel = fs::read(kernels.join("linux-6.1/vmlinuz")).unwrap();
+    let plan = Plan { kernel: &kernel, initrd: &[], cmdline: "console=ttyS0 earlyprintk=ttyS0" };
+    let run = |cut: bool| {
+        let mut run = Run::boot(128, &plan);
+        for stretch in 1..=CUTS {
+            while run.machine.instructions() < stretch * STRETCH {
+                let left = stretch * STRETCH - run.machine.instructions();
+                assert_eq!(run.slice(left), None, "{}", text(&run.said));
+            }
+            if cut {
+                run = run.restored();
+            }
+        }
+        (text(&run.said), run.machine.state_hash())
+    };
+    let (whole, parts) = (run(false), run(true));
+    assert!(whole.0.contains("Linux version"), "{}", whole.0);
+    assert_eq!(parts, whole);
 }
 
 #[test]

@@ -18,25 +18,30 @@ const EPOCH: u64 = 1_767_229_323_000_000_000;
 const LIMIT: u64 = 50_000_000;
 
 /// A machine at work, and what it has said.
-struct Run {
-    machine: Machine,
-    said: Vec<u8>,
+pub(crate) struct Run {
+    pub(crate) machine: Machine,
+    pub(crate) said: Vec<u8>,
 }
 
-fn machine() -> Machine {
-    Machine::new(64, &PARTS, Clock::Instructions, EPOCH, [7; 32])
+fn machine(mib: u32) -> Machine {
+    Machine::new(mib, &PARTS, Clock::Instructions, EPOCH, [7; 32])
 }
 
 impl Run {
     fn new(program: &Program) -> Self {
-        let mut machine = machine();
         let kernel = (program.kernel)().elf();
-        machine.boot(&Plan { kernel: &kernel, initrd: &[], cmdline: "" }).unwrap();
+        Run::boot(64, &Plan { kernel: &kernel, initrd: &[], cmdline: "" })
+    }
+
+    /// A machine with so much memory at a kernel's first instruction.
+    pub(crate) fn boot(mib: u32, plan: &Plan<'_>) -> Self {
+        let mut machine = machine(mib);
+        machine.boot(plan).unwrap();
         Run { machine, said: Vec::new() }
     }
 
     /// Executes so many instructions at most; `None` if there is more to do.
-    fn slice(&mut self, most: u64) -> Option<Outcome> {
+    pub(crate) fn slice(&mut self, most: u64) -> Option<Outcome> {
         let outcome = self.machine.run(0, most);
         self.after(outcome)
     }
@@ -74,9 +79,9 @@ impl Run {
     }
 
     /// Another machine that goes on from here.
-    fn restored(&self) -> Self {
+    pub(crate) fn restored(&self) -> Self {
         let sections: HashMap<_, _> = self.machine.save().into_iter().collect();
-        let mut machine = machine();
+        let mut machine = machine((self.machine.memory().size() >> 20) as u32);
         let section = |name: &str| sections.get(name).map(Vec::as_slice);
         machine.restore(&PARTS, [7; 32], section).unwrap();
         machine.fill(0, self.machine.memory().bytes());
