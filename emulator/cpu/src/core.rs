@@ -398,6 +398,9 @@ impl Core<'_> {
     fn straddle(&mut self, linear: u64) -> Result<usize, Fault> {
         let user = self.state.cpl == 3;
         let boundary = (linear & !0xFFF).wrapping_add(0x1000);
+        if self.long() && !crate::access::canonical(boundary) {
+            return Err(self.protect());
+        }
         let second = self.translate(Access::Execute, boundary, user)?;
         let first = self.page | linear & 0xFFF;
         let key = Key::new(first, self.mode, self.single);

@@ -368,7 +368,10 @@ impl Core<'_> {
     #[cold]
     fn name_fault(&mut self, uop: &Uop) {
         let Some(address) = self.noncanonical.take() else { return };
-        let memory = uop.flags & (MEM_DST | MEM_SRC) != 0 && address == self.address(uop);
+        let operand = uop.flags & (MEM_DST | MEM_SRC) != 0 && address == self.address(uop);
+        // POP to where it pops from: the stack comes first.
+        let memory =
+            operand && !(uop.op == Op::Pop && address == self.state.gpr[crate::state::reg::RSP]);
         let stack = matches!(
             uop.op,
             Op::Push

@@ -84,10 +84,7 @@ const AMD: &[Known] = &[
     Known {
         name: "an 80-bit store over two pages writes other bytes before it faults",
         part: Part::Everything,
-        applies: |case| {
-            let store = case.made.uop.op != Op::Cmps;
-            store && faults_otherwise(Vendor::Amd, case.made) && both_fault(case)
-        },
+        applies: |case| late_store(case.made) && both_fault(case),
     },
     Known {
         name: "stores of MMX registers leave the x87 stack alone",
@@ -186,10 +183,14 @@ pub(crate) fn stores_late(vendor: Vendor, made: &Made, trap: &Trap) -> bool {
     vendor == Vendor::Amd && store && matches!(trap.vector, 12..=14)
 }
 
-/// If it faults, it faults otherwise: CMPS, and 80-bit stores.
+/// If it faults, it faults otherwise: CMPS, 80-bit stores, and loads of MXCSR.
 pub(crate) fn faults_otherwise(vendor: Vendor, made: &Made) -> bool {
-    let store = matches!(made.code(), Code::Fstp_m80fp | Code::Fbstp_m80bcd);
-    vendor == Vendor::Amd && (store || made.uop.op == Op::Cmps)
+    let other = matches!(made.uop.op, Op::Cmps | Op::Ldmxcsr | Op::Fxrstor);
+    vendor == Vendor::Amd && (other || late_store(made))
+}
+
+fn late_store(made: &Made) -> bool {
+    matches!(made.code(), Code::Fstp_m80fp | Code::Fbstp_m80bcd)
 }
 
 /// The differences that a case is about.
