@@ -78,6 +78,11 @@ impl Run {
         }
     }
 
+    /// Random numbers are made of something else; the time of day goes on.
+    pub(crate) fn awaken(&mut self, seed: u8) {
+        self.machine.awaken(EPOCH + self.machine.now(), [seed; 32]);
+    }
+
     /// Another machine that goes on from here.
     pub(crate) fn restored(&self) -> Self {
         let sections: HashMap<_, _> = self.machine.save().into_iter().collect();
@@ -159,7 +164,7 @@ fn the_seed_and_the_time_of_day_are_all_that_is_random() {
     let entropy = PROGRAMS.iter().find(|program| program.random).unwrap();
     let with = |seed: u8| {
         let mut run = Run::new(entropy);
-        run.machine.awaken(EPOCH, [seed; 32]);
+        run.awaken(seed);
         run.finish(LIMIT);
         run.said
     };
