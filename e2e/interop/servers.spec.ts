@@ -1,11 +1,12 @@
 // Our gateway and client, in the page, and the servers of others.
 import { expect } from "@playwright/test";
-import { ENGINES, Guest } from "../pages/network.ts";
+import { KERNELS } from "../pages/engines.ts";
+import { Guest } from "../pages/network.ts";
 import { SERVERS } from "../servers/peers.ts";
 import { LARGE_SHA256 } from "../servers/web.ts";
 import { FOREIGN, WEB, test } from "../servers/world.ts";
 
-for (const engine of ENGINES) {
+for (const { name: engine } of KERNELS) {
   for (const { name, version, start } of SERVERS) {
     test(`${engine} through ${name}`, async ({ page, world }) => {
       const server = await start();

@@ -104,6 +104,15 @@ export class Machine {
   }
 
   /**
+   * Waits until the shell is at its prompt, and has its answer: busybox's line editor asks
+   * the terminal where the cursor is (CSI 6n). It asks in one breath with its prompt, and the
+   * answer is input: what is typed before it is there has the answer in its middle.
+   */
+  async prompt(): Promise<void> {
+    await this.waitForText(/root@vivarium:\S*[#$]\s*$/);
+  }
+
+  /**
    * Runs a command line in the shell and returns what it printed. Its end is found by an
    * answer that the shell has to compute: what was typed contains `$((6*7))`, only a
    * shell makes 42 of it.

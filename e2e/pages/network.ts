@@ -2,9 +2,6 @@
 import { expect, type Page } from "@playwright/test";
 import { Machine } from "./machine.ts";
 
-/** Engines that have a network card; each runs all that is said of the network. */
-export const ENGINES = ["v86"];
-
 /** What a fresh lease may take, or a way back after a relay's return: seconds of the back-off. */
 const LINK_TIMEOUT = 45_000;
 
@@ -29,13 +26,13 @@ export class Guest extends Machine {
 
   /** Waits until the relay's state is of this kind. */
   async link(type: string): Promise<void> {
-    await expect.poll(async () => (await this.report()).relay.type, { timeout: LINK_TIMEOUT }).toBe(type);
+    await expect.poll(async () => (await this.report()).relay.type, { timeout: LINK_TIMEOUT, intervals: [100] }).toBe(type);
   }
 
   /** Waits for a flow to this host that has carried `received` bytes, and answers with it. */
   async flow(host: string, received: number): Promise<VivariumFlow> {
     const find = async () => (await this.report()).flows.find((flow) => flow.host === host && flow.state === "open" && flow.received >= received);
-    await expect.poll(find, { timeout: 30_000 }).toBeTruthy();
+    await expect.poll(find, { timeout: 30_000, intervals: [100] }).toBeTruthy();
     return (await find())!;
   }
 

@@ -2,6 +2,7 @@
 //   repository.git/   a bare repository, ready for git's dumb HTTP transport
 //   simple/           a package index (PEP 503) with one small wheel
 //   pip.tar           pip itself, which the guest's image does not have
+//   debian/           a repository for apt, with one small package
 import { execFileSync } from "node:child_process";
 import crypto from "node:crypto";
 import fs from "node:fs";
@@ -13,6 +14,8 @@ export type Files = {
   /** The commit that a clone has to end at. */
   commit: string;
   wheel: { name: string; sha256: string };
+  /** A package of the repository, a program that it installs, and what that says. */
+  deb: { name: string; program: string; says: string };
   remove(): void;
 };
 
@@ -23,6 +26,7 @@ export function files(python: string): Files {
     folder,
     commit: repository(folder),
     wheel: index(folder, python),
+    deb: debian(path.join(folder, "debian")),
     remove: () => fs.rmSync(folder, { recursive: true, force: true }),
   };
 }
@@ -90,4 +94,32 @@ function index(folder: string, python: string): Files["wheel"] {
   // Uncompressed, and with its compiled files: a guest of the same Python need not compile.
   execFileSync("tar", ["--create", "--file", path.join(folder, "pip.tar"), "--directory", packages, "pip"]);
   return { name, sha256 };
+}
+
+/** A repository as apt wants it: package, its description, and the hash of that. */
+function debian(folder: string): Files["deb"] {
+  const deb = { name: "vivarium-probe", program: "vivarium-probe", says: crypto.randomBytes(8).toString("hex") };
+  const about = [`Package: ${deb.name}`, "Version: 1.0", "Architecture: all", "Maintainer: Test <test@vivarium.test>", "Description: says a word"];
+  const file = `pool/${deb.name}_1.0_all.deb`;
+  const work = path.join(folder, "work");
+  write(work, "DEBIAN/control", `${about.join("\n")}\n`);
+  write(work, `usr/bin/${deb.program}`, `#!/bin/sh\necho ${deb.says}\n`, 0o755);
+  fs.mkdirSync(path.join(folder, "pool"));
+  execFileSync("dpkg-deb", ["--root-owner-group", "-Zgzip", "--build", work, path.join(folder, file)], { stdio: ["ignore", "ignore", "pipe"] });
+  fs.rmSync(work, { recursive: true });
+  const facts = (bytes: Buffer | string) => ({ size: Buffer.byteLength(bytes), sha256: crypto.createHash("sha256").update(bytes).digest("hex") });
+  const { size, sha256 } = facts(fs.readFileSync(path.join(folder, file)));
+  const packages = [...about, `Filename: ${file}`, `Size: ${size}`, `SHA256: ${sha256}`, ""].join("\n");
+  const lists = ["i386", "amd64"].map((architecture) => `main/binary-${architecture}/Packages`);
+  lists.forEach((list) => write(folder, `dists/test/${list}`, packages));
+  const { size: length, sha256: hash } = facts(packages);
+  const release = ["Suite: test", "Codename: test", "Architectures: i386 amd64", "Components: main", `Date: ${new Date().toUTCString().replace("GMT", "UTC")}`, "SHA256:"];
+  write(folder, "dists/test/Release", [...release, ...lists.map((list) => ` ${hash} ${length} ${list}`), ""].join("\n"));
+  return deb;
+}
+
+function write(folder: string, name: string, text: string, mode = 0o644): void {
+  const file = path.join(folder, name);
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  fs.writeFileSync(file, text, { mode });
 }

@@ -2,11 +2,12 @@ import { expect, test } from "@playwright/test";
 import fs from "node:fs";
 import path from "node:path";
 import zlib from "node:zlib";
+import { BEST } from "../pages/engines.ts";
 import { Machine, url } from "../pages/machine.ts";
 
 test("the address decides over settings, and says so when it cannot", async ({ page }) => {
   const machine = await new Machine(page).open("engine=kernel&autoboot=0&memory=512");
-  expect(await page.evaluate(() => window.vivarium.engine)).toBe("v86");
+  expect(await page.evaluate(() => window.vivarium.engine)).toBe(BEST.name);
   expect(await machine.state()).toBe("idle");
   await machine.open("engine=quantum&autoboot=0");
   await expect(page.locator("body")).toContainText("quantum");
