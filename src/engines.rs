@@ -18,12 +18,13 @@ pub(crate) const BEST_KERNEL: EngineKind = EngineKind::V86;
 /// Engines in the order in which they are offered.
 pub(crate) const ALL: [EngineKind; 3] = [EngineKind::Sim, EngineKind::V86, EngineKind::X86_64];
 
-/// Guest memory that may be asked for, in MiB. Below, the kernel and its initial RAM disk
-/// have no room; above, browsers on telephones refuse.
-pub(crate) const MEMORY_MIB: RangeInclusive<u32> = 128..=1024;
+/// Guest memory that may be asked for, in MiB. Below, no kernel and its initial RAM disk have
+/// room; above, it is no longer one piece of a 32-bit program's memory. An engine may do with
+/// less than all of this, and says so.
+pub(crate) const MEMORY_MIB: RangeInclusive<u32> = 64..=1984;
 
 /// Guest memory that is offered, in MiB.
-pub(crate) const MEMORY_CHOICES: [u32; 4] = [128, 256, 512, 1024];
+pub(crate) const MEMORY_CHOICES: [u32; 5] = [64, 128, 256, 512, 1024];
 
 /// Guest memory of a first visit, in MiB: enough for python3 and git, little enough for a
 /// telephone.

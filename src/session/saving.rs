@@ -82,7 +82,8 @@ impl Session {
     /// Ends the machine and starts one from a snapshot; the caller has asked.
     pub(crate) fn restore(self, snapshot: &Snapshot) -> Generation {
         self.boot(Choice {
-            engine: Some(engines::BEST_KERNEL),
+            // One that this page does not know is told by the engine that is asked instead.
+            engine: Some(engines::named(&snapshot.engine).unwrap_or(engines::BEST_KERNEL)),
             memory_mib: Some(snapshot.memory_mib),
             flavour: Some(snapshot.flavour),
             cmdline: Some(snapshot.cmdline.clone()),

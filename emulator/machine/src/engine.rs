@@ -155,6 +155,8 @@ impl X86 {
         let section = |name: &str| if name == NET { Some(&net[..]) } else { source.inline(name) };
         let restored = machine.restore(&parts, self.surroundings.entropy(), section);
         restored.map_err(|error| saved::refused(error.to_string()))?;
+        // The window may have another size than the one that was saved.
+        machine.board().resize(request.terminal.columns, request.terminal.rows);
         let size = machine.memory().size();
         saved::fill(source, RAM, size, &*report, |at, bytes| machine.fill(at, bytes)).await?;
         self.machine = Some(machine);

@@ -7,7 +7,7 @@ use emulator_protocol::{
     Fault, FaultKind, Flavour, LibraryAnswer, LibraryRequest, Party, Snapshot, Usage,
 };
 use emulator_snapshot::file::{Event, Reader, Writer};
-use emulator_snapshot::{Error, Id, Manifest, chunk, screen};
+use emulator_snapshot::{Error, Flaw, Id, Manifest, chunk, screen};
 use emulator_store::{Head, Record, SnapshotStore, StoreError};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -394,6 +394,11 @@ pub fn damaged(error: &Error) -> Fault {
             FaultKind::SnapshotRefused,
             "This snapshot was made by a newer version of Vivarium.",
             "Reload the page to get the newest version, and try again.",
+        ),
+        Error::Section { flaw: Flaw::Unknown | Flaw::Newer { .. }, .. } => (
+            FaultKind::SnapshotRefused,
+            "This snapshot is of another engine, or of a newer version of this one.",
+            "Nothing of it was used, and it stays where it is. Reload the page, and try again.",
         ),
         _ => (
             FaultKind::SnapshotDamaged,
