@@ -15,6 +15,7 @@ export type Kernel = {
 
 export const KERNELS: Kernel[] = [
   { name: "v86", memory: { small: 128, large: 512, impossible: 16 }, machine: /^i686$/m, kernelFile: "/bzImage" },
+  { name: "x86-64", memory: { small: 128, large: 512, impossible: 16 }, machine: /^x86_64$/m, kernelFile: "/vmlinux" },
 ];
 
 /** The one that `engine=kernel` means. */
