@@ -63,7 +63,7 @@ impl Arch {
     }
 
     /// Where its image is put.
-    fn out(self) -> PathBuf {
+    pub(crate) fn out(self) -> PathBuf {
         root().join("image/out").join(self.name())
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn write(place: &Path) -> Result<()> {
     let mut text = String::from(
         "Vivarium's own code is licensed under MIT or Apache-2.0, at your choice.\n\
          The page also contains the following parts, each under its own licence.\n\
-         The programs of the guest system are listed in image/i386/packages.txt.\n\n",
+         The programs of the guest system are listed in image/*/packages.txt.\n\n",
     );
     let mut texts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for part in &parts {

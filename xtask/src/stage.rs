@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use emulator_disk::{WARM, WARM_DIRECTORY};
 
+use crate::image::Arch;
 use crate::step::{self, Key, output, root, run};
 
 /// Names the variable with the build's name; the app compiles it in.
@@ -191,13 +192,17 @@ fn inline_script(html: &str) -> Option<(String, String)> {
     Some((html, script.to_owned()))
 }
 
-/// Puts the guest image's files where the page looks for them. They are many and large, so
+/// Puts the guest images' files where the page looks for them. They are many and large, so
 /// they are linked, not copied; without an image the page still has its simulated shell.
 pub(crate) fn image(site: &Path) -> Result<()> {
-    let from = root().join("image/out/i386");
-    let to = site.join("image/i386");
-    if !from.join("full.json").exists() {
-        println!("  the guest image is not built: the page has only its simulated shell");
+    Arch::ALL.into_iter().try_for_each(|arch| image_of(arch, site))
+}
+
+fn image_of(arch: Arch, site: &Path) -> Result<()> {
+    let from = arch.out();
+    let to = site.join("image").join(arch.name());
+    if !arch.is_built() {
+        println!("  the {} guest image is not built: the page cannot start one", arch.name());
         return Ok(());
     }
     // The manifests name all files by content, and are put in place together with them.
@@ -228,7 +233,7 @@ fn wanted(image: &Path) -> Result<Vec<PathBuf>> {
     for flavour in ["full.json", "busybox.json"] {
         let text = fs::read(image.join(flavour)).with_context(|| format!("reading {flavour}"))?;
         let manifest = emulator_disk::Manifest::parse(&text)
-            .map_err(|error| anyhow::anyhow!("image/out/i386/{flavour}: {error}"))?;
+            .map_err(|error| anyhow::anyhow!("{}/{flavour}: {error}", image.display()))?;
         names.push(flavour.into());
         names.push(manifest.kernel.path.into());
         names.push(manifest.initrd.path.into());

@@ -245,6 +245,8 @@ impl X86 {
         let host = nanoseconds(now);
         if std::mem::take(&mut self.fresh) {
             machine.synchronize(host);
+            // Loading has taken its time since the machine was put together.
+            machine.set_time_of_day(nanoseconds(self.surroundings.time()));
         }
         let start = machine.instructions();
         let budget = self.pace.budget(now);

@@ -141,11 +141,16 @@ impl Machine {
     /// After a restore: the time of day is `epoch` nanoseconds since 1970, and random numbers
     /// are made of `seed` from now on. The guest learns that it has been stopped.
     pub fn awaken(&mut self, epoch: u64, seed: [u8; 32]) {
-        let start = epoch.saturating_sub(self.now);
         self.board.reseed(seed);
+        self.set_time_of_day(epoch);
+        self.service();
+    }
+
+    /// The time of day is `epoch` nanoseconds since 1970 now.
+    pub fn set_time_of_day(&mut self, epoch: u64) {
+        let start = epoch.saturating_sub(self.now);
         self.board.cmos.set_epoch(start / emulator_bus::TICKS_PER_SECOND);
         self.board.pvclock.resume(start, &mut self.memory, self.now);
-        self.service();
     }
 
     /// How its time passes.
