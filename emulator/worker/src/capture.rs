@@ -4,11 +4,16 @@
 //! memory: of each chunk only a fingerprint is taken, and a copy if that is not the one of
 //! the last save. Names, compression and storage come later, while the guest runs.
 //!
+//! Copies are what takes long. So a machine of which little is known is first walked through
+//! a [`Part`] at a time, and runs between two of them; what it changes behind the walk's back
+//! is seen when all of it is held.
+//!
 //! A fingerprint is 128 bits of XXH3. It is compared with that of the same chunk of the same
 //! machine a moment ago, never with a stranger's: a guest that wanted two of them to be the
 //! same could only spoil its own snapshot.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use emulator_snapshot::chunk::is_zero;
 use emulator_snapshot::manifest::{Content, Entry};
@@ -20,6 +25,76 @@ use twox_hash::XxHash3_128;
 /// and the name of each chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memo(BTreeMap<&'static str, Vec<Option<(u128, Id)>>>);
+
+impl Memo {
+    /// Whether nothing was saved yet, as far as this worker knows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Learns the name of a chunk that a [`Part`] has held.
+    pub fn learn(&mut self, place: Place, fingerprint: u128, id: Id) {
+        let known = self.0.entry(place.section).or_default();
+        if known.len() <= place.index {
+            known.resize(place.index + 1, None);
+        }
+        known[place.index] = Some((fingerprint, id));
+    }
+
+    fn of(&self, section: &str) -> &[Option<(u128, Id)>] {
+        self.0.get(section).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Where a chunk belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    section: &'static str,
+    index: usize,
+}
+
+/// The chunks of one stretch of a machine's state that have no name yet. No state that a
+/// machine ever had: the next stretch is of a later moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part(Vec<(Place, u128, Vec<u8>)>);
+
+impl Part {
+    /// Looks at `count` chunks behind the first `from`; `None` if there are none.
+    #[must_use]
+    pub fn take(state: &State<'_>, memo: &Memo, from: usize, count: usize) -> Option<Self> {
+        let mut before = from;
+        let mut left = count;
+        let mut part = None;
+        for section in &state.sections {
+            let Body::Paged(pages) = &section.body else { continue };
+            let chunks = pages.size().div_ceil(CHUNK_SIZE as u64) as usize;
+            let range = before.min(chunks)..chunks.min(before.saturating_add(left));
+            before -= range.start;
+            left -= range.len();
+            if range.is_empty() {
+                continue;
+            }
+            let held = &mut part.get_or_insert_with(Self::default).0;
+            let known = memo.of(section.name);
+            for (index, piece) in range.clone().zip(look(&**pages, known, range)) {
+                if let Piece::Fresh(fingerprint, bytes) = piece {
+                    held.push((Place { section: section.name, index }, fingerprint, bytes));
+                }
+            }
+        }
+        part
+    }
+}
+
+impl IntoIterator for Part {
+    type Item = (Place, u128, Vec<u8>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
 
 /// One chunk of a held state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +127,9 @@ impl Capture {
             let held = match section.body {
                 Body::Inline(bytes) => Held::Inline(bytes),
                 Body::Paged(pages) => {
-                    let known = memo.0.get(section.name).map_or(&[][..], Vec::as_slice);
-                    Held::Paged { size: pages.size(), pieces: look(&*pages, known) }
+                    let all = 0..pages.size().div_ceil(CHUNK_SIZE as u64) as usize;
+                    let pieces = look(&*pages, memo.of(section.name), all);
+                    Held::Paged { size: pages.size(), pieces }
                 }
             };
             (section.name, section.version, held)
@@ -129,21 +205,20 @@ impl Piece {
     }
 }
 
-/// Looks at all of a section.
-fn look(pages: &dyn Pages, known: &[Option<(u128, Id)>]) -> Vec<Piece> {
+/// Looks at these chunks of a section.
+fn look(pages: &dyn Pages, known: &[Option<(u128, Id)>], chunks: Range<usize>) -> Vec<Piece> {
     let size = pages.size();
     let mut buffer = vec![0; CHUNK_SIZE];
-    let mut known = known.iter().copied();
-    let mut pieces = Vec::with_capacity(size.div_ceil(CHUNK_SIZE as u64) as usize);
-    for start in (0..size).step_by(CHUNK_SIZE) {
+    let mut pieces = Vec::with_capacity(chunks.len());
+    for index in chunks {
+        let start = index as u64 * CHUNK_SIZE as u64;
         let bytes = &mut buffer[..(size - start).min(CHUNK_SIZE as u64) as usize];
         pages.read(start, bytes);
-        let known = known.next().flatten();
         pieces.push(if is_zero(bytes) {
             Piece::Zero
         } else {
             let fingerprint = XxHash3_128::oneshot(bytes);
-            match known {
+            match known.get(index).copied().flatten() {
                 Some((last, id)) if last == fingerprint => Piece::Named(fingerprint, id),
                 _ => Piece::Fresh(fingerprint, bytes.to_vec()),
             }
@@ -198,5 +273,47 @@ mod tests {
         let Content::Chunked { chunks, .. } = &entries[1].content else { panic!("paged") };
         assert_eq!(chunks[1], Some(fresh[0].0));
         assert_eq!(chunks[3], None);
+    }
+
+    #[test]
+    fn a_walk_sees_every_chunk_once_and_leaves_little_to_hold() {
+        let mut memory: Vec<u8> = (0..5 * CHUNK_SIZE - 100).map(|at| (at / 1000) as u8).collect();
+        memory[CHUNK_SIZE..2 * CHUNK_SIZE].fill(0);
+        let mut memo = Memo::default();
+        let (mut from, mut seen) = (0, 0);
+        while let Some(part) = Part::take(&state(&memory), &memo, from, 2) {
+            from += 2;
+            for (place, fingerprint, bytes) in part {
+                seen += 1;
+                memo.learn(place, fingerprint, Id::of(&bytes));
+            }
+        }
+        assert_eq!((from, seen), (6, 4), "five chunks, one of zeros");
+        // What the machine did behind the walk's back.
+        memory[CHUNK_SIZE] = 1;
+        memory[4 * CHUNK_SIZE] ^= 1;
+        let capture = Capture::take(state(&memory), &memo);
+        assert_eq!(capture.unnamed(), 2);
+        let walked = named(capture).1;
+        assert_eq!(walked, named(Capture::take(state(&memory), &Memo::default())).1);
+    }
+
+    #[test]
+    fn a_walk_goes_on_in_the_next_section() {
+        let paged = |name, size| {
+            let body = Body::Paged(Box::new(&[1; 3 * CHUNK_SIZE][..size]));
+            Section { name, version: 1, body }
+        };
+        let origin = Origin { engine: "test".into(), state: 1, image: [0; 32], ram: 0 };
+        let sections = vec![paged("a", 3 * CHUNK_SIZE), paged("none", 0), paged("b", 1)];
+        let state = State { origin, sections };
+        let places = |from, count| -> Option<Vec<_>> {
+            let part = Part::take(&state, &Memo::default(), from, count)?;
+            Some(part.into_iter().map(|(place, ..)| (place.section, place.index)).collect())
+        };
+        assert_eq!(places(0, 2), Some(vec![("a", 0), ("a", 1)]));
+        assert_eq!(places(2, 2), Some(vec![("a", 2), ("b", 0)]));
+        assert_eq!(places(3, 9), Some(vec![("b", 0)]));
+        assert_eq!(places(4, 2), None);
     }
 }

@@ -10,7 +10,7 @@ use emulator_snapshot::manifest::{Content, Entry};
 use emulator_snapshot::{CHUNK_SIZE, Id, Manifest, Meta, chunk, meta, screen};
 use emulator_store::{BATCH_BYTES, Record, SnapshotStore, StoreError};
 
-use crate::capture::{Capture, Memo};
+use crate::capture::{Capture, Memo, Part};
 use crate::network;
 use crate::record;
 
@@ -89,13 +89,15 @@ pub struct Keeper<S> {
     /// The snapshot that the machine came from or was last saved as.
     parent: Option<Id>,
     memo: Memo,
+    /// Bytes that were written for the save that is under way.
+    walked: u64,
 }
 
 impl<S: SnapshotStore> Keeper<S> {
     /// For a machine whose head has this generation.
     #[must_use]
     pub fn new(store: Rc<S>, machine: String, generation: Option<u64>) -> Self {
-        Self { store, machine, generation, parent: None, memo: Memo::default() }
+        Self { store, machine, generation, parent: None, memo: Memo::default(), walked: 0 }
     }
 
     /// The machine goes on from this snapshot.
@@ -115,6 +117,43 @@ impl<S: SnapshotStore> Keeper<S> {
         &self.machine
     }
 
+    /// Begins a save.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn begin(&mut self) -> Result<S::Hold, StoreError> {
+        self.walked = 0;
+        self.store.hold().await
+    }
+
+    /// Keeps the chunks of a part, so that the state that is held later has fewer to keep.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn walk(
+        &mut self,
+        _save: &S::Hold,
+        part: Part,
+        pace: &impl Pace,
+    ) -> Result<(), StoreError> {
+        let mut part = part.into_iter().peekable();
+        while part.peek().is_some() {
+            let mut batch = Vec::new();
+            let mut learned = Vec::new();
+            for (place, fingerprint, bytes) in part.by_ref().take(BATCH_BYTES / CHUNK_SIZE) {
+                let id = Id::of(&bytes);
+                learned.push((place, fingerprint, id));
+                batch.push((id, bytes));
+                pace.breathe().await;
+            }
+            self.walked += self.store_batch(batch, pace).await?;
+            for (place, fingerprint, id) in learned {
+                self.memo.learn(place, fingerprint, id);
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a state, and moves the machine's head to it; returns when that is safe from a
     /// crash.
     ///
@@ -124,17 +163,18 @@ impl<S: SnapshotStore> Keeper<S> {
     /// the machine then, may do.
     pub async fn keep(
         &mut self,
+        save: S::Hold,
         capture: Capture,
         label: Label,
         pace: &impl Pace,
     ) -> Result<Record, StoreError> {
         // Until all is well, nothing is known of what the store holds.
         std::mem::take(&mut self.memo);
-        let hold = self.store.hold().await?;
+        let walked = std::mem::take(&mut self.walked);
         let (manifest, delta_bytes, memo) = self.store_chunks(capture, &label, pace).await?;
         let bytes = manifest.write();
         let record = Record {
-            delta_bytes: delta_bytes + bytes.len() as u64,
+            delta_bytes: walked + delta_bytes + bytes.len() as u64,
             screen: label.text,
             ..record::of(&manifest, &bytes).map_err(refused)?
         };
@@ -151,7 +191,7 @@ impl<S: SnapshotStore> Keeper<S> {
         self.generation = Some(head.generation);
         self.parent = Some(id);
         self.memo = memo;
-        drop(hold);
+        drop(save);
         // The generation before the last is nobody's now. Another tab may be saving; then
         // the next save sweeps.
         let _ = self.store.sweep().await;
@@ -252,13 +292,23 @@ mod tests {
         }
     }
 
-    fn capture(memory: &[u8], memo: &Memo) -> Capture {
+    fn state(memory: &[u8]) -> State<'_> {
         let origin = Origin { engine: "test".into(), state: 1, image: [0; 32], ram: 0 };
         let body = Body::Paged(Box::new(memory));
-        Capture::take(
-            State { origin, sections: vec![Section { name: "ram", version: 1, body }] },
-            memo,
-        )
+        State { origin, sections: vec![Section { name: "ram", version: 1, body }] }
+    }
+
+    fn capture(memory: &[u8], memo: &Memo) -> Capture {
+        Capture::take(state(memory), memo)
+    }
+
+    async fn keep(
+        keeper: &mut Keeper<Memory>,
+        capture: Capture,
+        pace: &Steps,
+    ) -> Result<Record, StoreError> {
+        let save = keeper.begin().await?;
+        keeper.keep(save, capture, label(), pace).await
     }
 
     fn label() -> Label {
@@ -276,13 +326,13 @@ mod tests {
             let mut keeper = Keeper::new(Rc::clone(&store), "m".into(), None);
             let pace = Steps(Cell::new(0));
             let mut memory: Vec<u8> = (0..40 * CHUNK_SIZE).map(|i| (i / 1000) as u8).collect();
-            let first = keeper.keep(capture(&memory, keeper.memo()), label(), &pace).await;
-            let first = first.expect("kept");
+            let held = capture(&memory, keeper.memo());
+            let first = keep(&mut keeper, held, &pace).await.expect("kept");
             assert_eq!(pace.0.get(), 40);
             memory[0] ^= 1;
             let held = capture(&memory, keeper.memo());
             assert_eq!(held.unnamed(), 1);
-            let second = keeper.keep(held, label(), &pace).await.expect("kept");
+            let second = keep(&mut keeper, held, &pace).await.expect("kept");
             assert!(second.delta_bytes < first.delta_bytes / 5, "{}", second.delta_bytes);
             let head = store.head("m").await.expect("read").expect("there");
             assert_eq!((head.current, head.previous), (second.id, Some(first.id)));
@@ -296,12 +346,46 @@ mod tests {
             let mut keeper = Keeper::new(Rc::clone(&store), "m".into(), None);
             let pace = Steps(Cell::new(0));
             let memory = vec![7; 3 * CHUNK_SIZE];
-            keeper.keep(capture(&memory, keeper.memo()), label(), &pace).await.expect("kept");
+            let held = capture(&memory, keeper.memo());
+            keep(&mut keeper, held, &pace).await.expect("kept");
             store.clear().await.expect("cleared");
             let held = capture(&memory, keeper.memo());
-            let lost = keeper.keep(held, label(), &pace).await;
+            let lost = keep(&mut keeper, held, &pace).await;
             assert!(matches!(lost, Err(StoreError::Missing(_))), "{lost:?}");
-            keeper.keep(capture(&memory, keeper.memo()), label(), &pace).await.expect("kept");
+            let held = capture(&memory, keeper.memo());
+            keep(&mut keeper, held, &pace).await.expect("kept");
+        });
+    }
+
+    #[test]
+    fn what_was_walked_through_is_not_held_again_and_counts_as_written() {
+        run(async {
+            let store = Rc::new(Memory::new());
+            let mut keeper = Keeper::new(Rc::clone(&store), "m".into(), None);
+            let pace = Steps(Cell::new(0));
+            let mut memory: Vec<u8> = (0..40 * CHUNK_SIZE).map(|i| (i / 1000) as u8).collect();
+            let save = keeper.begin().await.expect("free");
+            for from in (0..).step_by(24) {
+                let part = Part::take(&state(&memory), keeper.memo(), from, 24);
+                let Some(part) = part else { break };
+                keeper.walk(&save, part, &pace).await.expect("kept");
+                // The machine goes on.
+                memory[0] ^= 1;
+            }
+            let held = capture(&memory, keeper.memo());
+            assert_eq!(held.unnamed(), 0, "changed, and changed back");
+            memory[7] ^= 1;
+            let held = capture(&memory, keeper.memo());
+            assert_eq!(held.unnamed(), 1);
+            let walked = keeper.keep(save, held, label(), &pace).await.expect("kept");
+            assert!(walked.delta_bytes >= walked.bytes, "{walked:?}");
+            assert_eq!(store.sweep().await.expect("swept").chunks, 0, "done by the save");
+
+            // The same as of a save without a walk.
+            let mut other = Keeper::new(Rc::clone(&store), "o".into(), None);
+            let held = capture(&memory, other.memo());
+            let whole = keep(&mut other, held, &pace).await.expect("kept");
+            assert_eq!(whole.chunks, walked.chunks);
         });
     }
 }

@@ -13,7 +13,7 @@ use emulator_protocol::{
     Party, Stats,
 };
 
-use crate::capture::{Capture, Memo};
+use crate::capture::{Capture, Memo, Part};
 use crate::credit::Credit;
 use crate::keeper::Carried;
 use crate::network::Network;
@@ -224,12 +224,7 @@ impl Machine {
         memo: &Memo,
         events: &mut Vec<Event>,
     ) -> Result<(Capture, Carried), Unready> {
-        match self.state {
-            MachineState::Running => {}
-            MachineState::Booting => return Err(Unready::Busy),
-            MachineState::Paused if self.io.ready => {}
-            _ => return Err(Unready::Never("The machine is not running.".into())),
-        }
+        self.check_saveable()?;
         if self.state == MachineState::Running {
             self.engine.pause();
         }
@@ -249,6 +244,37 @@ impl Machine {
         events.push(Event::Captured);
         let network = self.network.as_ref().map(Network::save).unwrap_or_default();
         Ok((capture, Carried { input: self.io.input.peek(self.io.input.len()), network }))
+    }
+
+    /// Takes hold of `count` chunks of the state behind the first `from`, `None` if there are
+    /// none. The guest stands still for no longer than that takes.
+    ///
+    /// # Errors
+    /// [`Unready`], and nothing has happened.
+    pub fn part(
+        &mut self,
+        memo: &Memo,
+        from: usize,
+        count: usize,
+    ) -> Result<Option<Part>, Unready> {
+        self.check_saveable()?;
+        if self.state == MachineState::Running {
+            self.engine.pause();
+        }
+        let part = self.engine.save().map(|state| Part::take(&state, memo, from, count));
+        if self.state == MachineState::Running {
+            self.engine.resume();
+        }
+        part
+    }
+
+    fn check_saveable(&self) -> Result<(), Unready> {
+        match self.state {
+            MachineState::Running => Ok(()),
+            MachineState::Booting => Err(Unready::Busy),
+            MachineState::Paused if self.io.ready => Ok(()),
+            _ => Err(Unready::Never("The machine is not running.".into())),
+        }
     }
 
     /// Ends the machine for good.

@@ -22,10 +22,10 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::MessageChannel;
 
-use crate::capture::Capture;
 use crate::host::{drop_machine, now, scope, tell, with_machine};
 use crate::keeper::{Carried, Keeper, Label, Pace, SECTIONS};
 use crate::library::{self, Reply, damaged, describe, told};
+use crate::machine::Machine;
 use crate::record;
 use crate::source::Kept;
 
@@ -34,6 +34,10 @@ const BUSY_LIMIT: Duration = Duration::from_secs(20);
 
 /// How often it is asked again.
 const BUSY_LOOK: Duration = Duration::from_millis(10);
+
+/// Chunks of a part of the state, when a machine is walked through: 8 MiB, of which copies
+/// are made in a few milliseconds.
+const PART: usize = 32;
 
 /// How long the page may take to say what is on the terminal. A hidden tab's timers come once
 /// a second, and xterm.js needs some of them.
@@ -282,7 +286,11 @@ async fn try_save(
 ) -> Result<(Record, Duration), Fault> {
     let mut again = true;
     loop {
-        let (capture, carried, pause) = hold_state(&claim.keeper).await?;
+        let save = claim.keeper.begin().await.map_err(told)?;
+        let walked = walk(&mut claim.keeper, &save).await?;
+        let ((capture, carried), held) =
+            hold(|machine, events| machine.capture(claim.keeper.memo(), events)).await?;
+        let pause = walked.max(held);
         let (screen, text) = screen_of_page().await?;
         let label = Label {
             name: name.clone(),
@@ -294,7 +302,7 @@ async fn try_save(
             text,
             carried,
         };
-        match claim.keeper.keep(capture, label, &Breath).await {
+        match claim.keeper.keep(save, capture, label, &Breath).await {
             Ok(record) => return Ok((record, pause)),
             // Something of the storage was cleared: now all of the machine is held, and written.
             Err(StoreError::Missing(_)) if again => again = false,
@@ -308,17 +316,41 @@ async fn try_save(
     }
 }
 
-/// Holds the state as soon as the machine is ready for that.
-async fn hold_state(keeper: &Keeper<IndexedDb>) -> Result<(Capture, Carried, Duration), Fault> {
+/// Keeps what a machine is made of that was not saved yet, part by part, while it runs, so
+/// that it stands still for a moment only when all of it is held. Returns the longest time
+/// for which it stood still.
+async fn walk(
+    keeper: &mut Keeper<IndexedDb>,
+    save: &<IndexedDb as SnapshotStore>::Hold,
+) -> Result<Duration, Fault> {
+    let mut longest = Duration::ZERO;
+    if !keeper.memo().is_empty() {
+        // Little has changed since the last save, and is found by looking once.
+        return Ok(longest);
+    }
+    for from in (0..).step_by(PART) {
+        let (part, pause) = hold(|machine, _| machine.part(keeper.memo(), from, PART)).await?;
+        longest = longest.max(pause);
+        let Some(part) = part else { break };
+        keeper.walk(save, part, &Breath).await.map_err(told)?;
+    }
+    Ok(longest)
+}
+
+/// Takes hold of something of the machine as soon as it is ready for that; also returns for
+/// how long it stood still.
+async fn hold<T>(
+    take: impl Fn(&mut Machine, &mut Vec<Event>) -> Result<T, Unready>,
+) -> Result<(T, Duration), Fault> {
     let asked = now();
     loop {
         let start = now();
         let mut events = Vec::new();
-        let held = with_machine(|machine| machine.capture(keeper.memo(), &mut events));
+        let held = with_machine(|machine| take(machine, &mut events));
         let pause = now().saturating_sub(start);
         tell(&events);
         match held {
-            Some(Ok((capture, carried))) => return Ok((capture, carried, pause)),
+            Some(Ok(held)) => return Ok((held, pause)),
             Some(Err(Unready::Busy)) if now().saturating_sub(asked) < BUSY_LIMIT => {
                 sleep(BUSY_LOOK).await;
             }
@@ -349,7 +381,7 @@ pub(crate) async fn release() {
 /// Ends the machine, because it is another tab's now. A save that is under way ends with an
 /// error: the other tab has moved the head.
 fn give_up() {
-    with_machine(crate::machine::Machine::stop);
+    with_machine(Machine::stop);
     drop_machine();
     if CLAIM.take().is_none() && SAVING.get() {
         CLAIM_LOST.set(true);
