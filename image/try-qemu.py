@@ -99,7 +99,7 @@ def check(guest, full, scratch):
     steps = re.findall(r"vivarium: (\w+)", guest.told())
     if [step for step in steps if step != "network"] != ["init", "root", "shell"]:
         sys.exit(f"FAIL the steps of the boot were told as {steps}")
-    guest.ask("busybox ifconfig eth0 | grep -o 'addr:[0-9.]*'", r"addr:10\.0\.2\.15", "address of the lease")
+    guest.ask("busybox ifconfig eth0 | busybox grep -o 'addr:[0-9.]*'", r"addr:10\.0\.2\.15", "address of the lease")
 
     # What the agent is told after a restore: image/agent/agent.c.
     wake = b"WAKEvm01" + struct.pack("<QI", 2_000_000_000, 0) + bytes(range(32))
