@@ -137,8 +137,12 @@ def main(directory, flavour):
     try:
         guest.until_told("vivarium: shell", "second boot")
         guest.type("reboot")
+        guest.until_told("reboot: Restarting system", "reset")
         # -no-reboot: qemu ends instead.
-        guest.wait(lambda: guest.process.poll() is not None, "reset")
+        try:
+            guest.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            sys.exit("FAIL the guest said that it restarts, but did not reset the machine")
         print("reboot resets")
     finally:
         guest.process.kill()
