@@ -68,6 +68,12 @@ impl Memory {
         &self.bytes
     }
 
+    /// All bytes, for a processor that makes the notes itself.
+    #[inline]
+    pub fn raw(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     /// The word at `address`.
     #[inline]
     pub fn read<W: Word>(&self, address: u64) -> Result<W, Unmapped> {

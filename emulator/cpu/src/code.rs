@@ -14,8 +14,10 @@ use std::collections::HashMap;
 
 use emulator_bus::Memory;
 
+use crate::core::Extent;
 use crate::decode::{LONGEST, Undecoded, decode};
-use crate::select::{ends_block, fuse, select};
+use crate::quick::Quick;
+use crate::quick::select::select;
 use crate::state::Mode;
 use crate::uop::{Op, Uop};
 
@@ -25,18 +27,17 @@ const ARENA: usize = 1 << 20;
 const STARTS: usize = 1 << 16;
 /// Instructions on two pages that are remembered.
 const STRADDLES: usize = 64;
-/// Longest block, so that one instruction budget is not spent on decoding.
-const BLOCK: usize = 128;
+/// Instructions of the longest block. The last so many of a budget are executed one by one.
+pub(crate) const BLOCK: usize = 64;
 
 /// What decoding depends on besides the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(u64);
 
 impl Key {
-    /// The key of a physical address in a mode; `single` says that nothing may be fused,
-    /// because instructions are executed one by one.
-    pub(crate) fn new(physical: u64, mode: Mode, single: bool) -> Self {
-        Key(physical << 3 | (mode as u64) << 1 | u64::from(single))
+    /// The key of a physical address in a mode.
+    pub(crate) fn new(physical: u64, mode: Mode, extent: Extent) -> Self {
+        Key(physical << 4 | (mode as u64) << 2 | extent as u64)
     }
 
     fn slot(self) -> usize {
@@ -71,6 +72,8 @@ pub(crate) struct CodeCache {
     pages: HashMap<u64, Vec<Key>>,
     /// Instructions decoded, for statistics.
     pub(crate) decoded: u64,
+    /// How often everything was forgotten.
+    pub(crate) cleared: u64,
     /// Linear addresses before which a debugger wants to be asked.
     breakpoints: Vec<u64>,
 }
@@ -83,6 +86,7 @@ impl CodeCache {
             straddles: [NO_STRADDLE; STRADDLES],
             pages: HashMap::new(),
             decoded: 0,
+            cleared: 0,
             breakpoints: Vec::new(),
         }
     }
@@ -113,6 +117,7 @@ impl CodeCache {
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        self.cleared += 1;
         self.uops.clear();
         self.starts.fill(NO_START);
         self.straddles = [NO_STRADDLE; STRADDLES];
@@ -141,20 +146,24 @@ impl CodeCache {
         memory: &mut Memory,
         physical: u64,
         mode: Mode,
-        single: bool,
+        extent: Extent,
     ) -> usize {
         let page = physical & !0xFFF;
-        let key = Key::new(physical, mode, single);
+        let key = Key::new(physical, mode, extent);
         let start = self.uops.len();
         self.starts[key.slot()] = Start { key, index: start as u32 };
         self.pages.entry(page >> 12).or_default().push(key);
         memory.note_code(page);
         let bytes = memory.slice(page, 4096).unwrap_or_default();
         let mut offset = physical & 0xFFF;
-        let most = if single { 1 } else { BLOCK };
+        let most = match extent {
+            Extent::Block => BLOCK,
+            Extent::One => 1,
+            Extent::Short => 2,
+        };
         while self.uops.len() - start < most {
             let uop = match bytes.get(offset as usize..).filter(|rest| !rest.is_empty()) {
-                Some(_) if !single && self.is_marked(offset) => leave(offset),
+                Some(_) if extent == Extent::Block && self.is_marked(offset) => leave(offset),
                 Some(rest) => one(rest, offset, mode),
                 None => next_page(offset),
             };
@@ -165,21 +174,47 @@ impl CodeCache {
             }
             offset = uop.next();
             if offset < 4096
-                && let Some(index) = self.find(Key::new(page + offset, mode, single))
+                && let Some(index) = self.find(Key::new(page + offset, mode, extent))
             {
                 self.uops.push(link(offset, index as i32 + 1));
                 break;
             }
         }
+        if extent != Extent::One {
+            select(&mut self.uops[start..], mode);
+        }
+        if extent == Extent::Short && !self.uops[start].quick.fuses() {
+            self.uops.truncate(start + 1);
+            offset = self.uops[start].next();
+        }
         if self.uops.last().is_some_and(|last| !ends_block(last.op)) {
             // Behind the last byte of the page there is no offset that a link could name.
             self.uops.push(if offset < 4096 { link(offset, 0) } else { next_page(offset) });
         }
-        if !single {
-            fuse(&mut self.uops, start);
-            self.uops[start..].iter_mut().for_each(select);
-        }
+        self.number(start);
         start
+    }
+
+    /// Tells branches how many instructions of the block they end.
+    fn number(&mut self, start: usize) {
+        for (uop, before) in self.uops[start..].iter_mut().zip(0..) {
+            match uop.op {
+                Op::Link | Op::NextPage => uop.src = before,
+                Op::Jcc | Op::Jmp | Op::JmpIndirect | Op::Call | Op::CallIndirect | Op::Ret => {
+                    uop.src = before + 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The branch at `from`, inside of its page, leads to the block at `to` from now on.
+    pub(crate) fn link(&mut self, from: usize, to: usize) {
+        let branch = &mut self.uops[from];
+        // In 16 bits, where it leads depends on where the page is.
+        if branch.size != 1 {
+            branch.disp = to as i32 + 1;
+        }
     }
 
     /// The instruction at `key` that goes on in the page `second`, if it is remembered.
@@ -193,6 +228,7 @@ impl CodeCache {
         let index = self.uops.len();
         self.uops.push(uop);
         self.uops.push(next_page(uop.next()));
+        self.number(index);
         self.straddles[key.slot() % STRADDLES] = Straddle { key, second, index: index as u32 };
         index
     }
@@ -212,10 +248,39 @@ fn leave(offset: u64) -> Uop {
 }
 
 fn link(offset: u64, disp: i32) -> Uop {
-    Uop { place: offset as u16, disp, ..Uop::new(Op::Link) }
+    Uop { place: offset as u16, disp, quick: Quick::Link, ..Uop::new(Op::Link) }
 }
 
 /// `offset` is beyond the page: what is there lies in the next.
 fn next_page(offset: u64) -> Uop {
-    Uop { imm: offset as i64, ..Uop::new(Op::NextPage) }
+    Uop { imm: offset as i64, quick: Quick::Link, ..Uop::new(Op::NextPage) }
+}
+
+/// Does control never go on behind this instruction? (Instructions that change how code is
+/// decoded stop the loop; the next one is looked up anew.)
+fn ends_block(op: Op) -> bool {
+    matches!(
+        op,
+        Op::Invalid
+            | Op::Link
+            | Op::NextPage
+            | Op::Straddle
+            | Op::Jmp
+            | Op::JmpIndirect
+            | Op::Call
+            | Op::CallIndirect
+            | Op::Ret
+            | Op::JmpFar
+            | Op::CallFar
+            | Op::RetFar
+            | Op::Iret
+            | Op::Int
+            | Op::Int3
+            | Op::Int1
+            | Op::Ud
+            | Op::Syscall
+            | Op::Sysret
+            | Op::Sysenter
+            | Op::Sysexit
+    )
 }

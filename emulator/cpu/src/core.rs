@@ -2,7 +2,7 @@
 
 use emulator_bus::{Bus, Memory, Ticks};
 
-use crate::code::{CodeCache, Key};
+use crate::code::{BLOCK, CodeCache, Key};
 use crate::decode::{LONGEST, decode};
 use crate::exception::Exception;
 use crate::flags::{IF, TF};
@@ -55,6 +55,18 @@ pub struct Slice {
     pub retired: u64,
 }
 
+/// How much is decoded together, and so executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Extent {
+    /// A block.
+    Block = 0,
+    /// One instruction, without short cuts.
+    One = 1,
+    /// What one short cut does.
+    Short = 2,
+}
+
 /// A processor with its caches.
 pub struct Cpu {
     /// The architectural state. After it was changed from outside, call [`Cpu::reload`].
@@ -97,6 +109,7 @@ impl Cpu {
     /// first one: [`Cpu::turn`] does not, and leads away from there. Costs nothing elsewhere.
     pub fn set_breakpoints(&mut self, addresses: &[u64]) {
         self.code.set_breakpoints(addresses);
+        self.tlb.flush_ways(true);
     }
 
     /// Walks through page tables since the start, for statistics.
@@ -162,9 +175,9 @@ impl Cpu {
     ) -> Result<(), Exception> {
         let mut core = self.lend(memory, bus, now, 1);
         core.drain_stale();
-        core.single = single;
         core.element = single;
-        core.limit = 1;
+        (core.extent, core.limit) =
+            if single { (Extent::One, 1) } else { (Extent::Short, BLOCK as u64) };
         core.state.shadow = false;
         let done = core.enter().and_then(|index| core.execute(index));
         core.state.retired += core.count;
@@ -196,7 +209,7 @@ impl Cpu {
             mode: Mode::Bits64,
             cs_base: 0,
             page: u64::MAX,
-            single: false,
+            extent: Extent::Block,
             element: false,
             deaf: false,
             watched: false,
@@ -227,8 +240,8 @@ pub(crate) struct Core<'a> {
     pub(crate) cs_base: u64,
     /// Guest-physical address of the code page in execution.
     pub(crate) page: u64,
-    /// Instructions are executed one by one.
-    pub(crate) single: bool,
+    /// How much is decoded together.
+    pub(crate) extent: Extent,
     /// Repeated instructions are left after each element.
     pub(crate) element: bool,
     /// Interrupts are not looked at.
@@ -296,6 +309,7 @@ impl Core<'_> {
     fn drain_stale(&mut self) {
         for page in self.memory.take_stale() {
             self.code.forget(page.into());
+            self.tlb.flush_ways(true);
         }
     }
 
@@ -336,18 +350,15 @@ impl Core<'_> {
     /// Executes until something must be looked at.
     fn step_or_run(&mut self) -> Turn {
         let trap = self.state.flags.eager & TF != 0;
-        // A short cut can be two instructions, of which the second may be beyond the budget: so
-        // the last one is executed by itself. Else what is done before an interrupt would
-        // depend on which code happens to be decoded how.
-        let last = self.budget - self.count == 1;
         let marked = self.code.is_marked(self.linear_ip());
         if marked && self.watched && self.code.is_breakpoint(self.linear_ip()) {
             return Turn::Breakpoint;
         }
-        self.single = trap || self.state.shadow || last || marked;
+        self.extent = if marked { Extent::One } else { Extent::Block };
         self.element = trap;
+        let one = trap || self.state.shadow || marked;
         self.state.shadow = false;
-        self.limit = if self.single { self.count + 1 } else { self.budget - 1 };
+        self.limit = if one { self.count + 1 } else { self.budget };
         let done = self.enter().and_then(|index| self.execute(index));
         if done.is_err() {
             let raised = self.exception;
@@ -362,7 +373,7 @@ impl Core<'_> {
     }
 
     /// The decoded instruction at RIP. A fault leaves RIP as it is.
-    fn enter(&mut self) -> Result<usize, Fault> {
+    pub(crate) fn enter(&mut self) -> Result<usize, Fault> {
         let linear = self.linear_ip();
         let user = self.state.cpl == 3;
         if self.long() && !crate::access::canonical(linear) {
@@ -377,21 +388,26 @@ impl Core<'_> {
         }
         self.state.gpr[CODE_PAGE as usize] = linear & !0xFFF;
         self.page = physical & !0xFFF;
-        let key = Key::new(physical, self.mode, self.single);
+        let key = Key::new(physical, self.mode, self.extent);
         let index = match self.code.find(key) {
             Some(index) => index,
             None => {
                 if self.code.full() {
                     self.code.clear();
+                    self.tlb.flush_ways(true);
                 }
                 if !self.memory.is_code(physical) {
                     // No way to write to this page may be left.
                     self.tlb.flush_writes_to(physical);
                 }
-                self.code.decode(self.memory, physical, self.mode, self.single)
+                self.code.decode(self.memory, physical, self.mode, self.extent)
             }
         };
-        if self.code.uops[index].op == Op::Straddle { self.straddle(linear) } else { Ok(index) }
+        let straddles = self.code.uops[index].op == Op::Straddle;
+        if self.extent == Extent::Block && !straddles {
+            self.tlb.add_way(self.mode, linear, physical, index);
+        }
+        if straddles { self.straddle(linear) } else { Ok(index) }
     }
 
     /// Decodes the instruction at `linear`, which goes on in the next page.
@@ -403,7 +419,7 @@ impl Core<'_> {
         }
         let second = self.translate(Access::Execute, boundary, user)?;
         let first = self.page | linear & 0xFFF;
-        let key = Key::new(first, self.mode, self.single);
+        let key = Key::new(first, self.mode, self.extent);
         if let Some(index) = self.code.find_straddle(key, second) {
             return Ok(index);
         }

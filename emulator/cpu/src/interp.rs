@@ -1,367 +1,185 @@
-//! The loop.
+//! How decoded instructions are executed: by short cuts ([`crate::quick`]) as long as there
+//! are some, else by the general operations here, one by one.
 
-use crate::code::Key;
-use crate::core::{Core, Fault};
+use crate::code::BLOCK;
+use crate::core::{Core, Extent, Fault};
 use crate::exception::Exception;
 use crate::flags::mask;
-use crate::tlb::Access;
+use crate::quick::run::{Why, address_bits};
 use crate::uop::{CODE_PAGE, MEM_DST, MEM_SRC, Op, Uop};
 
+/// How execution goes on behind an instruction.
+enum Flow {
+    /// With the one behind it.
+    Next,
+    /// Where the direct branch leads.
+    Branch,
+    /// At this RIP.
+    To(u64),
+    /// With the same instruction, once interrupts have been looked at.
+    Again,
+    /// RIP is set, and everything may be different.
+    Elsewhere,
+}
+
 impl Core<'_> {
-    /// The decoded instruction at an address, if all of the way there is known; RIP is set in
-    /// any case.
-    #[inline(always)]
-    fn jump(&mut self, target: u64) -> Option<usize> {
-        self.state.rip = target;
-        let linear = self.linear_ip();
-        let physical = self.tlb.find(Access::Execute, linear, 1)?;
-        let index = self.code.find(Key::new(physical, self.mode, self.single))?;
-        self.state.gpr[CODE_PAGE as usize] = linear & !0xFFF;
-        self.page = physical & !0xFFF;
-        Some(index)
-    }
-
-    /// A branch to a distance from the next instruction, and whether the way may be kept in
-    /// the instruction: it may if it stays inside of the page.
-    #[inline(always)]
-    fn branch(&mut self, uop: &Uop, distance: i64, size: u8) -> Option<(usize, bool)> {
-        let from = self.page;
-        let target = self.next_ip(uop).wrapping_add(distance as u64) & mask(size);
-        let index = self.jump(target)?;
-        let inside = uop.next().wrapping_add(distance as u64) < 4096;
-        Some((index, inside && self.page == from))
-    }
-
-    /// Executes from an index on until the limit is reached, a fault is raised, or the way on
-    /// is not known. RIP is that of the next instruction, or of the one that has faulted.
+    /// Executes from an index on until the limit is reached, a fault is raised, or something
+    /// must be looked at. RIP is that of the next instruction, or of the one that has faulted.
     pub(crate) fn execute(&mut self, index: usize) -> Result<(), Fault> {
-        // The loop reads the arena while everything else of the processor changes.
-        let mut uops = std::mem::take(&mut self.code.uops);
-        let done = self.execute_in(&mut uops, index);
-        self.code.uops = uops;
-        done
-    }
-
-    fn execute_in(&mut self, uops: &mut [Uop], mut index: usize) -> Result<(), Fault> {
-        let mut count = self.count;
-        macro_rules! branch {
-            ($uop:ident, $at:ident, $distance:expr, $size:expr) => {{
-                if $uop.disp != 0 {
-                    index = $uop.disp as usize - 1;
-                    continue;
-                }
-                let Some((next, inside)) = self.branch($uop, $distance, $size) else {
-                    self.count = count;
-                    return Ok(());
-                };
-                if inside {
-                    uops[$at].disp = next as i32 + 1;
-                }
-                index = next;
-                continue;
-            }};
-        }
-        macro_rules! go {
-            ($next:expr) => {
-                match $next {
-                    Some(next) => {
-                        index = next;
-                        continue;
-                    }
-                    None => {
-                        self.count = count;
-                        return Ok(());
-                    }
-                }
-            };
-        }
+        let (mut start, mut at) = (index, index);
         loop {
-            let Some(uop) = uops.get(index) else { return Ok(()) };
-            if count >= self.limit {
-                self.count = count;
-                self.state.rip = match uop.op {
-                    Op::NextPage => self.ip_at(uop.imm as u64),
-                    _ => self.ip_at(uop.offset()),
-                };
-                return Ok(());
-            }
-            let at = index;
-            index += 1;
-            count += 1;
-            let done = match uop.op {
-                Op::AddRR32 => self.alu_rr::<2>(Op::Add, uop),
-                Op::AddRI32 => self.alu_ri::<2>(Op::Add, uop),
-                Op::AddRM32 => self.alu_rm::<2>(Op::Add, uop),
-                Op::AddRR64 => self.alu_rr::<3>(Op::Add, uop),
-                Op::AddRI64 => self.alu_ri::<3>(Op::Add, uop),
-                Op::AddRM64 => self.alu_rm::<3>(Op::Add, uop),
-                Op::SubRR32 => self.alu_rr::<2>(Op::Sub, uop),
-                Op::SubRI32 => self.alu_ri::<2>(Op::Sub, uop),
-                Op::SubRM32 => self.alu_rm::<2>(Op::Sub, uop),
-                Op::SubRR64 => self.alu_rr::<3>(Op::Sub, uop),
-                Op::SubRI64 => self.alu_ri::<3>(Op::Sub, uop),
-                Op::SubRM64 => self.alu_rm::<3>(Op::Sub, uop),
-                Op::AndRR32 => self.alu_rr::<2>(Op::And, uop),
-                Op::AndRI32 => self.alu_ri::<2>(Op::And, uop),
-                Op::AndRM32 => self.alu_rm::<2>(Op::And, uop),
-                Op::AndRR64 => self.alu_rr::<3>(Op::And, uop),
-                Op::AndRI64 => self.alu_ri::<3>(Op::And, uop),
-                Op::AndRM64 => self.alu_rm::<3>(Op::And, uop),
-                Op::OrRR32 => self.alu_rr::<2>(Op::Or, uop),
-                Op::OrRI32 => self.alu_ri::<2>(Op::Or, uop),
-                Op::OrRM32 => self.alu_rm::<2>(Op::Or, uop),
-                Op::OrRR64 => self.alu_rr::<3>(Op::Or, uop),
-                Op::OrRI64 => self.alu_ri::<3>(Op::Or, uop),
-                Op::OrRM64 => self.alu_rm::<3>(Op::Or, uop),
-                Op::XorRR32 => self.alu_rr::<2>(Op::Xor, uop),
-                Op::XorRI32 => self.alu_ri::<2>(Op::Xor, uop),
-                Op::XorRM32 => self.alu_rm::<2>(Op::Xor, uop),
-                Op::XorRR64 => self.alu_rr::<3>(Op::Xor, uop),
-                Op::XorRI64 => self.alu_ri::<3>(Op::Xor, uop),
-                Op::XorRM64 => self.alu_rm::<3>(Op::Xor, uop),
-                Op::CmpRR32 => self.alu_rr::<2>(Op::Cmp, uop),
-                Op::CmpRI32 => self.alu_ri::<2>(Op::Cmp, uop),
-                Op::CmpRM32 => self.alu_rm::<2>(Op::Cmp, uop),
-                Op::CmpRR64 => self.alu_rr::<3>(Op::Cmp, uop),
-                Op::CmpRI64 => self.alu_ri::<3>(Op::Cmp, uop),
-                Op::CmpRM64 => self.alu_rm::<3>(Op::Cmp, uop),
-                Op::TestRR32 => self.alu_rr::<2>(Op::Test, uop),
-                Op::TestRI32 => self.alu_ri::<2>(Op::Test, uop),
-                Op::TestRM32 => self.alu_rm::<2>(Op::Test, uop),
-                Op::TestRR64 => self.alu_rr::<3>(Op::Test, uop),
-                Op::TestRI64 => self.alu_ri::<3>(Op::Test, uop),
-                Op::TestRM64 => self.alu_rm::<3>(Op::Test, uop),
-                Op::CmpRR8 => self.alu_rr::<0>(Op::Cmp, uop),
-                Op::CmpRI8 => self.alu_ri::<0>(Op::Cmp, uop),
-                Op::CmpMI8 => self.compare_mi::<0>(Op::Cmp, uop),
-                Op::CmpMI32 => self.compare_mi::<2>(Op::Cmp, uop),
-                Op::CmpMI64 => self.compare_mi::<3>(Op::Cmp, uop),
-                Op::CmpMR64 => self.compare_mr::<3>(uop),
-                Op::TestRR8 => self.alu_rr::<0>(Op::Test, uop),
-                Op::TestRI8 => self.alu_ri::<0>(Op::Test, uop),
-                Op::TestMI8 => self.compare_mi::<0>(Op::Test, uop),
-                Op::MovRR32 => self.mov_rr::<2>(uop),
-                Op::MovRI32 => self.mov_ri::<2>(uop),
-                Op::MovRM32 => self.mov_rm::<2>(uop),
-                Op::MovMR32 => self.mov_mr::<2>(uop),
-                Op::MovMI32 => self.mov_mi::<2>(uop),
-                Op::IncR32 => self.step_r::<2>(true, uop),
-                Op::DecR32 => self.step_r::<2>(false, uop),
-                Op::Lea32 => self.lea::<2>(uop),
-                Op::ShlI32 => self.shift_ri::<2>(Op::Shl, uop),
-                Op::ShrI32 => self.shift_ri::<2>(Op::Shr, uop),
-                Op::SarI32 => self.shift_ri::<2>(Op::Sar, uop),
-                Op::ImulRR32 => self.imul_rr::<2>(uop),
-                Op::MovRR64 => self.mov_rr::<3>(uop),
-                Op::MovRI64 => self.mov_ri::<3>(uop),
-                Op::MovRM64 => self.mov_rm::<3>(uop),
-                Op::MovMR64 => self.mov_mr::<3>(uop),
-                Op::MovMI64 => self.mov_mi::<3>(uop),
-                Op::IncR64 => self.step_r::<3>(true, uop),
-                Op::DecR64 => self.step_r::<3>(false, uop),
-                Op::Lea64 => self.lea::<3>(uop),
-                Op::ShlI64 => self.shift_ri::<3>(Op::Shl, uop),
-                Op::ShrI64 => self.shift_ri::<3>(Op::Shr, uop),
-                Op::SarI64 => self.shift_ri::<3>(Op::Sar, uop),
-                Op::ImulRR64 => self.imul_rr::<3>(uop),
-                Op::MovRM8 => self.mov_rm::<0>(uop),
-                Op::MovMR8 => self.mov_mr::<0>(uop),
-                Op::MovMI8 => self.mov_mi::<0>(uop),
-                Op::MovzxRB => self.movzx_r::<0>(uop),
-                Op::MovzxRW => self.movzx_r::<1>(uop),
-                Op::MovzxMB => self.movzx_m::<0>(uop),
-                Op::MovzxMW => self.movzx_m::<1>(uop),
-                Op::MovsxdRR => self.movsxd_rr(uop),
-                Op::MovsxdRM => self.movsxd_rm(uop),
-                Op::PushR64 => self.push64(uop),
-                Op::PopR64 => self.pop64(uop),
-                Op::Ret64 => match self.ret64() {
-                    Ok(target) => go!(self.jump(target)),
-                    Err(fault) => Err(fault),
-                },
-                Op::CmpJccRR32 => {
-                    count += 1;
-                    if self.cmp_holds::<2>(false, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
+            let left = self.limit.saturating_sub(self.count);
+            if left >= BLOCK as u64
+                && self.extent != Extent::One
+                && let Some(wrap) = address_bits(self.state, self.mode)
+            {
+                let stop = self.run_quick(start, at, left + (at - start) as u64, wrap);
+                (start, at) = (stop.start, stop.at);
+                self.page = u64::from(stop.page) << 12;
+                self.count = self.limit - stop.left + (at - start) as u64;
+                if self.extent == Extent::Short {
+                    // What follows does not belong to it.
+                    self.limit = if stop.why == Why::General { self.count + 1 } else { 0 };
                 }
-                Op::CmpJccRR64 => {
-                    count += 1;
-                    if self.cmp_holds::<3>(false, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::CmpJccRI8 => {
-                    count += 1;
-                    if self.cmp_holds::<0>(true, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::CmpJccRI32 => {
-                    count += 1;
-                    if self.cmp_holds::<2>(true, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::CmpJccRI64 => {
-                    count += 1;
-                    if self.cmp_holds::<3>(true, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::TestJccRR8 => {
-                    count += 1;
-                    if self.test_holds::<0>(false, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::TestJccRR32 => {
-                    count += 1;
-                    if self.test_holds::<2>(false, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::TestJccRR64 => {
-                    count += 1;
-                    if self.test_holds::<3>(false, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::TestJccRI8 => {
-                    count += 1;
-                    if self.test_holds::<0>(true, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::TestJccRI32 => {
-                    count += 1;
-                    if self.test_holds::<2>(true, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::TestJccRI64 => {
-                    count += 1;
-                    if self.test_holds::<3>(true, uop) {
-                        branch!(uop, at, uop.imm >> 32, 3);
-                    }
-                    continue;
-                }
-                Op::Mov => self.mov(uop),
-                Op::Add => self.arithmetic(Op::Add, uop),
-                Op::Sub => self.arithmetic(Op::Sub, uop),
-                Op::And => self.arithmetic(Op::And, uop),
-                Op::Or => self.arithmetic(Op::Or, uop),
-                Op::Xor => self.arithmetic(Op::Xor, uop),
-                Op::Adc => self.arithmetic(Op::Adc, uop),
-                Op::Sbb => self.arithmetic(Op::Sbb, uop),
-                Op::Cmp => self.compare(Op::Cmp, uop),
-                Op::Test => self.compare(Op::Test, uop),
-                Op::Push => self.push_operand(uop),
-                Op::Pop => self.pop_operand(uop),
-                Op::Nop => Ok(()),
-                Op::Setcc => self.set_condition(uop),
-                Op::Cmovcc => self.move_condition(uop),
-                Op::Inc | Op::Dec | Op::Neg | Op::Not => self.unary(uop),
-                Op::Rol | Op::Ror | Op::Rcl | Op::Rcr | Op::Shl | Op::Shr | Op::Sar => {
-                    self.shift(uop)
-                }
-                Op::SseMove => self.sse_move(uop),
-                Op::SseLane => self.sse_lane(uop),
-                Op::SseFloat => self.sse_float(uop),
-                Op::Jcc => {
-                    if self.state.flags.condition(uop.sub) {
-                        branch!(uop, at, uop.imm, uop.size);
-                    }
-                    continue;
-                }
-                Op::Jmp => branch!(uop, at, uop.imm, uop.size),
-                Op::Link => {
-                    count -= 1;
-                    if uop.disp != 0 {
-                        index = uop.disp as usize - 1;
+                match stop.why {
+                    Why::Limit => continue,
+                    Why::General => {}
+                    Why::Unknown => {
+                        self.count =
+                            self.count - (at - start) as u64 + u64::from(self.code.uops[at].src);
+                        let Some(next) = self.resolve(Some(at))? else { return Ok(()) };
+                        (start, at) = (next, next);
                         continue;
                     }
-                    go!(self.jump(self.ip_at(uop.offset())))
                 }
-                Op::NextPage => {
-                    count -= 1;
-                    go!(self.jump(self.ip_at(uop.imm as u64)))
-                }
+            }
+            let uop = self.code.uops[at];
+            let (target, from) = match uop.op {
                 Op::Straddle => {
-                    self.count = count - 1;
                     self.state.rip = self.ip_at(uop.offset());
                     return Ok(());
                 }
-                Op::Call => match self.call(uop) {
-                    Ok(_) => branch!(uop, at, uop.imm, uop.size),
-                    Err(fault) => Err(fault),
-                },
-                Op::Ret => match self.ret(uop) {
-                    Ok(target) => go!(self.jump(target)),
-                    Err(fault) => Err(fault),
-                },
-                Op::JmpIndirect | Op::CallIndirect => match self.indirect(uop) {
-                    Ok(target) => go!(self.jump(target)),
-                    Err(fault) => Err(fault),
-                },
-                Op::Loop | Op::Loope | Op::Loopne | Op::Jcxz => {
-                    if self.counts(uop) {
-                        branch!(uop, at, uop.imm, uop.size);
-                    }
+                Op::Link if uop.disp != 0 => {
+                    (start, at) = (uop.disp as usize - 1, uop.disp as usize - 1);
                     continue;
                 }
-                Op::Movs | Op::Stos | Op::Lods | Op::Scas | Op::Cmps | Op::Ins | Op::Outs => {
-                    self.count = count;
-                    match self.string(uop) {
-                        Ok(true) => Ok(()),
-                        Ok(false) => {
-                            self.state.rip = self.ip_at(uop.offset());
-                            return Ok(());
-                        }
-                        Err(fault) => Err(fault),
-                    }
-                }
-                Op::JmpFar
-                | Op::CallFar
-                | Op::RetFar
-                | Op::Iret
-                | Op::Int
-                | Op::Int3
-                | Op::Int1
-                | Op::Into
-                | Op::Syscall
-                | Op::Sysret
-                | Op::Sysenter
-                | Op::Sysexit => {
-                    self.count = count;
-                    self.state.rip = self.next_ip(uop);
-                    match self.transfer(uop) {
-                        Ok(()) => return Ok(()),
-                        Err(fault) => Err(fault),
-                    }
-                }
+                Op::Link => (self.ip_at(uop.offset()), Some(at)),
+                Op::NextPage => (self.ip_at(uop.imm as u64), None),
                 _ => {
-                    self.count = count;
-                    self.other(uop)
+                    if self.count >= self.limit {
+                        self.state.rip = self.ip_at(uop.offset());
+                        return Ok(());
+                    }
+                    self.count += 1;
+                    match self.general(&uop) {
+                        Ok(Flow::Next) => {
+                            at += 1;
+                            continue;
+                        }
+                        Ok(Flow::Branch) if uop.disp != 0 => {
+                            (start, at) = (uop.disp as usize - 1, uop.disp as usize - 1);
+                            continue;
+                        }
+                        Ok(Flow::Branch) => {
+                            let target = self.next_ip(&uop).wrapping_add(uop.imm as u64);
+                            (target & mask(uop.size), Some(at))
+                        }
+                        Ok(Flow::To(target)) => (target, None),
+                        Ok(Flow::Again) => (self.ip_at(uop.offset()), None),
+                        Ok(Flow::Elsewhere) => return Ok(()),
+                        Err(Fault) => {
+                            self.state.rip = self.ip_at(uop.offset());
+                            self.name_fault(&uop);
+                            return Err(Fault);
+                        }
+                    }
                 }
             };
-            if done.is_err() {
-                self.count = count;
-                self.state.rip = self.ip_at(uop.offset());
-                self.name_fault(uop);
-                return Err(Fault);
-            }
+            self.state.rip = target;
+            let Some(next) = self.resolve(from)? else { return Ok(()) };
+            (start, at) = (next, next);
         }
+    }
+
+    /// The decoded instruction at RIP, unless something must be looked at before. The branch
+    /// at `from` has led there, and keeps the way if that cannot change.
+    fn resolve(&mut self, from: Option<usize>) -> Result<Option<usize>, Fault> {
+        if self.count >= self.limit || self.code.is_marked(self.linear_ip()) {
+            return Ok(None);
+        }
+        let here = |core: &Self| (core.page, core.state.gpr[CODE_PAGE as usize], core.code.cleared);
+        let before = here(self);
+        let next = self.enter()?;
+        if let Some(from) = from
+            && before == here(self)
+        {
+            self.code.link(from, next);
+        }
+        Ok(Some(next))
+    }
+
+    /// The general operation of an instruction.
+    #[inline(never)]
+    fn general(&mut self, uop: &Uop) -> Result<Flow, Fault> {
+        match uop.op {
+            Op::Mov => self.mov(uop)?,
+            Op::Add => self.arithmetic(Op::Add, uop)?,
+            Op::Sub => self.arithmetic(Op::Sub, uop)?,
+            Op::And => self.arithmetic(Op::And, uop)?,
+            Op::Or => self.arithmetic(Op::Or, uop)?,
+            Op::Xor => self.arithmetic(Op::Xor, uop)?,
+            Op::Adc => self.arithmetic(Op::Adc, uop)?,
+            Op::Sbb => self.arithmetic(Op::Sbb, uop)?,
+            Op::Cmp => self.compare(Op::Cmp, uop)?,
+            Op::Test => self.compare(Op::Test, uop)?,
+            Op::Push => self.push_operand(uop)?,
+            Op::Pop => self.pop_operand(uop)?,
+            Op::Nop => {}
+            Op::Setcc => self.set_condition(uop)?,
+            Op::Cmovcc => self.move_condition(uop)?,
+            Op::Inc | Op::Dec | Op::Neg | Op::Not => self.unary(uop)?,
+            Op::Rol | Op::Ror | Op::Rcl | Op::Rcr | Op::Shl | Op::Shr | Op::Sar => {
+                self.shift(uop)?;
+            }
+            Op::SseMove => self.sse_move(uop)?,
+            Op::SseLane => self.sse_lane(uop)?,
+            Op::SseFloat => self.sse_float(uop)?,
+            Op::Jcc => {
+                let taken = self.state.flags.condition(uop.sub);
+                return Ok(if taken { Flow::Branch } else { Flow::Next });
+            }
+            Op::Jmp => return Ok(Flow::Branch),
+            Op::Call => {
+                self.call(uop)?;
+                return Ok(Flow::Branch);
+            }
+            Op::Ret => return self.ret(uop).map(Flow::To),
+            Op::JmpIndirect | Op::CallIndirect => return self.indirect(uop).map(Flow::To),
+            Op::Loop | Op::Loope | Op::Loopne | Op::Jcxz => {
+                return Ok(if self.counts(uop) { Flow::Branch } else { Flow::Next });
+            }
+            Op::Movs | Op::Stos | Op::Lods | Op::Scas | Op::Cmps | Op::Ins | Op::Outs => {
+                return Ok(if self.string(uop)? { Flow::Next } else { Flow::Again });
+            }
+            Op::JmpFar
+            | Op::CallFar
+            | Op::RetFar
+            | Op::Iret
+            | Op::Int
+            | Op::Int3
+            | Op::Int1
+            | Op::Into
+            | Op::Syscall
+            | Op::Sysret
+            | Op::Sysenter
+            | Op::Sysexit => {
+                self.state.rip = self.next_ip(uop);
+                self.transfer(uop)?;
+                return Ok(Flow::Elsewhere);
+            }
+            _ => self.other(uop)?,
+        }
+        Ok(Flow::Next)
     }
 
     /// A bad address in the stack segment is #SS(0) instead of #GP(0).
@@ -376,9 +194,6 @@ impl Core<'_> {
             uop.op,
             Op::Push
                 | Op::Pop
-                | Op::PushR64
-                | Op::PopR64
-                | Op::Ret64
                 | Op::Pushf
                 | Op::Popf
                 | Op::Call
@@ -415,10 +230,10 @@ impl Core<'_> {
             Op::X87 => self.x87(uop),
             Op::Invalid if uop.sub == 1 => Err(self.protect()),
             Op::Invalid | Op::Ud => Err(self.undefined()),
-            op if (op as u16) < Op::Cli as u16 && (op as u16) >= Op::MovFromSeg as u16 => {
+            op if (op as u8) < Op::Cli as u8 && (op as u8) >= Op::MovFromSeg as u8 => {
                 self.segments(uop)
             }
-            op if (op as u16) >= Op::Cli as u16 => self.system(uop),
+            op if (op as u8) >= Op::Cli as u8 => self.system(uop),
             Op::In | Op::Out => self.port(uop),
             _ => self.integer(uop),
         }

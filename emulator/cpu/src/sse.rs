@@ -6,7 +6,8 @@
 mod aes;
 mod area;
 mod convert;
-mod floats;
+pub(crate) mod floats;
+pub(crate) mod host;
 mod lanes;
 mod moves;
 mod text;

@@ -4,6 +4,8 @@
 //! An entry matches if the page of the access's *last* byte equals the tag of the slot of its
 //! *first* byte: one compare finds both a hit and that the access stays in the page.
 
+use crate::state::Mode;
+
 /// Slots of one table: covers 4 MiB, and 16 KiB stays in the first-level cache of a host.
 pub const SLOTS: usize = 1024;
 /// A tag that no page has: tags are multiples of the page size.
@@ -33,13 +35,44 @@ pub enum Access {
     Execute = 2,
 }
 
-/// All tables: three kinds of access, each for supervisor (first half) and user.
+/// A way to decoded code: what a linear address is in the code cache, so that a jump needs
+/// neither the TLB nor the code cache. It goes when either forgets something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// Linear address and salt, see [`Tlb::ways`].
+    tag: u64,
+    /// Index of the start of the block.
+    pub(crate) index: u32,
+    /// Guest-physical number of its page.
+    pub(crate) page: u32,
+}
+
+/// Ways that are remembered for each of supervisor and user.
+pub(crate) const WAYS: usize = 1024;
+pub(crate) const NO_WAY: Way = Way { tag: 0, index: 0, page: 0 };
+/// Generations of ways until they must be wiped: what is left of the upper 16 bits of an
+/// address, which say nothing, beside two bits for the size of code.
+const GENERATIONS: u64 = 1 << 14;
+
+/// The way to an address, if it is known.
+#[inline(always)]
+pub(crate) fn lookup(ways: &[Way; WAYS], salt: u64, address: u64) -> Option<&Way> {
+    let way = &ways[(address ^ address >> 10) as usize & (WAYS - 1)];
+    (way.tag == address ^ salt).then_some(way)
+}
+
+/// All tables: three kinds of access, each for supervisor and user.
 #[derive(Debug)]
 pub struct Tlb {
-    tables: [[Entry; 2 * SLOTS]; 3],
-    global: [bool; 2 * SLOTS],
-    /// `SLOTS` while privilege level 3 is in force, else 0.
-    half: usize,
+    tables: [[[Entry; SLOTS]; 2]; 3],
+    global: [[bool; SLOTS]; 2],
+    ways: [[Way; WAYS]; 2],
+    /// Ways of other generations are not valid. Zero is nobody's.
+    generation: [u64; 2],
+    /// The supervisor's ways are all to global pages in the upper half of addresses.
+    global_ways: bool,
+    /// 1 while privilege level 3 is in force, else 0.
+    user: usize,
     /// A large page was cached: INVLPG may have to drop many entries.
     large: bool,
     /// Walks through page tables since the start, for statistics.
@@ -49,28 +82,70 @@ pub struct Tlb {
 impl Tlb {
     pub(crate) fn new() -> Self {
         Tlb {
-            tables: [[EMPTY; 2 * SLOTS]; 3],
-            global: [false; 2 * SLOTS],
-            half: 0,
+            tables: [[[EMPTY; SLOTS]; 2]; 3],
+            global: [[false; SLOTS]; 2],
+            ways: [[NO_WAY; WAYS]; 2],
+            generation: [1; 2],
+            global_ways: true,
+            user: 0,
             large: false,
             walks: 0,
         }
     }
 
     pub(crate) fn set_user(&mut self, user: bool) {
-        self.half = if user { SLOTS } else { 0 };
+        self.user = user.into();
     }
 
+    /// What loads find at the present privilege level.
     #[inline(always)]
-    fn slot(&self, address: u64) -> usize {
-        ((address >> 12) as usize & (SLOTS - 1) | self.half) & (2 * SLOTS - 1)
+    pub(crate) fn reads(&self) -> &[Entry; SLOTS] {
+        &self.tables[Access::Read as usize][self.user & 1]
+    }
+
+    /// What stores find.
+    #[inline(always)]
+    pub(crate) fn writes(&self) -> &[Entry; SLOTS] {
+        &self.tables[Access::Write as usize][self.user & 1]
+    }
+
+    /// The ways to code of a size, and their salt.
+    #[inline(always)]
+    pub(crate) fn ways(&self, mode: Mode) -> (&[Way; WAYS], u64) {
+        let user = self.user & 1;
+        (&self.ways[user], (self.generation[user] << 2 | mode as u64) << 48)
+    }
+
+    /// Remembers a way; the TLB has just found the page executable.
+    pub(crate) fn add_way(&mut self, mode: Mode, address: u64, physical: u64, index: usize) {
+        let user = self.user & 1;
+        let global = self.global[user][slot(address)] && address >> 63 != 0;
+        if user == 0 && !global {
+            self.global_ways = false;
+        }
+        let (_, salt) = self.ways(mode);
+        self.ways[user][(address ^ address >> 10) as usize & (WAYS - 1)] =
+            Way { tag: address ^ salt, index: index as u32, page: (physical >> 12) as u32 };
+    }
+
+    /// Forgets the ways to code: of the user, and of the supervisor too if `all`.
+    pub(crate) fn flush_ways(&mut self, all: bool) {
+        let all = all || !self.global_ways;
+        for user in if all { 0..2 } else { 1..2 } {
+            self.generation[user] += 1;
+            if self.generation[user] == GENERATIONS {
+                self.generation[user] = 1;
+                self.ways[user].fill(NO_WAY);
+            }
+        }
+        self.global_ways |= all;
     }
 
     /// The guest-physical address of an access of `size` bytes, if the way is known and it
     /// stays in the page.
     #[inline(always)]
     pub(crate) fn find(&self, access: Access, address: u64, size: u64) -> Option<u64> {
-        let entry = &self.tables[access as usize][self.slot(address)];
+        let entry = &self.tables[access as usize][self.user & 1][slot(address)];
         if address.wrapping_add(size - 1) & !0xFFF == entry.tag {
             Some(address.wrapping_add(entry.addend))
         } else {
@@ -86,19 +161,20 @@ impl Tlb {
         global: bool,
         large: bool,
     ) {
-        let slot = self.slot(address);
+        let (user, slot) = (self.user & 1, slot(address));
         let tag = address & !0xFFF;
-        self.tables[access as usize][slot] =
+        self.tables[access as usize][user][slot] =
             Entry { tag, addend: (physical & !0xFFF).wrapping_sub(tag) };
         // The three tables share the mark: an entry counts as global only if all are.
-        self.global[slot] = global && self.others_agree(slot, tag);
+        self.global[user][slot] = global && self.others_agree(user, slot, tag);
         self.large |= large;
     }
 
-    fn others_agree(&mut self, slot: usize, tag: u64) -> bool {
-        let was = self.global[slot];
+    fn others_agree(&mut self, user: usize, slot: usize, tag: u64) -> bool {
+        let was = self.global[user][slot];
         for table in &mut self.tables {
-            if table[slot].tag != tag && table[slot].tag != NONE && !was {
+            let entry = &table[user][slot];
+            if entry.tag != tag && entry.tag != NONE && !was {
                 return false;
             }
         }
@@ -107,22 +183,24 @@ impl Tlb {
 
     /// Forgets all.
     pub(crate) fn flush(&mut self) {
-        for table in &mut self.tables {
-            table.fill(EMPTY);
-        }
-        self.global.fill(false);
+        self.tables = [[[EMPTY; SLOTS]; 2]; 3];
+        self.global = [[false; SLOTS]; 2];
         self.large = false;
+        self.flush_ways(true);
     }
 
     /// Forgets all but global pages.
     pub(crate) fn flush_local(&mut self) {
         for table in &mut self.tables {
-            for (entry, global) in table.iter_mut().zip(self.global.iter()) {
-                if !global {
-                    *entry = EMPTY;
+            for (half, global) in table.iter_mut().zip(&self.global) {
+                for (entry, global) in half.iter_mut().zip(global) {
+                    if !global {
+                        *entry = EMPTY;
+                    }
                 }
             }
         }
+        self.flush_ways(false);
     }
 
     /// Forgets the page of an address, whatever its size.
@@ -130,19 +208,23 @@ impl Tlb {
         if self.large {
             return self.flush();
         }
-        let slot = (address >> 12) as usize & (SLOTS - 1);
-        for table in &mut self.tables {
-            table[slot] = EMPTY;
-            table[slot + SLOTS] = EMPTY;
+        for half in self.tables.iter_mut().flatten() {
+            half[slot(address)] = EMPTY;
         }
+        self.flush_ways(address >> 63 != 0);
     }
 
     /// Forgets the ways to write to the page at a guest-physical address.
     pub(crate) fn flush_writes_to(&mut self, physical: u64) {
-        for entry in self.tables[Access::Write as usize].iter_mut() {
+        for entry in self.tables[Access::Write as usize].iter_mut().flatten() {
             if entry.tag != NONE && entry.tag.wrapping_add(entry.addend) == physical & !0xFFF {
                 *entry = EMPTY;
             }
         }
     }
+}
+
+#[inline(always)]
+fn slot(address: u64) -> usize {
+    (address >> 12) as usize & (SLOTS - 1)
 }

@@ -1,12 +1,14 @@
 //! The micro-operation: one guest instruction, decoded once, in 24 bytes.
 //!
 //! ```text
-//!  op u16 │ place u16 │ size │ sub │ dst │ src │ flags │ base │ index │ sib │ disp i32 │ imm i64
+//!  op │ quick │ place u16 │ size │ sub │ dst │ src │ flags │ base │ index │ sib │ disp i32 │ imm i64
 //! ```
 //!
 //! It knows neither its virtual nor its physical page, only its offset inside of one, so the
 //! same decoded page serves every process that maps it. What is relative to RIP is relative
 //! to the register [`CODE_PAGE`], which holds the virtual address of the page in execution.
+
+use crate::quick::Quick;
 
 /// Index in the register file of a register that is always zero: absent base or index.
 pub const ZERO: u8 = 16;
@@ -38,6 +40,8 @@ pub const MMX: u8 = 128;
 pub struct Uop {
     /// What to do.
     pub op: Op,
+    /// The short cut that does it, if there is one.
+    pub(crate) quick: Quick,
     /// Offset in the page (bits 11:0) and length (bits 15:12).
     pub place: u16,
     /// Operand size as a power of two of bytes.
@@ -46,7 +50,7 @@ pub struct Uop {
     pub sub: u8,
     /// Destination register.
     pub dst: u8,
-    /// Source register.
+    /// Source register; for branches in the code cache: instructions of the block up to here.
     pub src: u8,
     /// Where the operands are, and prefixes.
     pub flags: u8,
@@ -67,6 +71,7 @@ impl Uop {
     pub const fn new(op: Op) -> Self {
         Uop {
             op,
+            quick: Quick::None,
             place: 0,
             size: 0,
             sub: 0,
@@ -113,10 +118,9 @@ impl Uop {
 }
 
 /// Families of operations. Operands are general: register, memory or immediate, of any size,
-/// as `flags` and `size` say. The variants at the end are the interpreter's own short cuts,
-/// made by `select`; a compiler takes what [`crate::decode::lower`] gives and never sees them.
+/// as `flags` and `size` say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u8)]
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "the names are the manual's")]
 pub enum Op {
@@ -154,16 +158,4 @@ pub enum Op {
     SseFloat,
     /// x87: `sub` is a [`crate::x87::Fop`].
     X87,
-
-    // Short cuts of the interpreter.
-    AddRR32, AddRR64, AddRI32, AddRI64, AddRM32, AddRM64, SubRR32, SubRR64, SubRI32, SubRI64, SubRM32, SubRM64,
-    AndRR32, AndRR64, AndRI32, AndRI64, AndRM32, AndRM64, OrRR32, OrRR64, OrRI32, OrRI64, OrRM32, OrRM64,
-    XorRR32, XorRR64, XorRI32, XorRI64, XorRM32, XorRM64, CmpRR32, CmpRR64, CmpRI32, CmpRI64, CmpRM32, CmpRM64,
-    TestRR32, TestRR64, TestRI32, TestRI64, TestRM32, TestRM64,
-    CmpRR8, CmpRI8, CmpMI8, CmpMI32, CmpMI64, CmpMR64, TestRR8, TestRI8, TestMI8,
-    MovRR32, MovRR64, MovRI32, MovRI64, MovRM32, MovRM64, MovMR32, MovMR64, MovMI32, MovMI64, MovRM8, MovMR8, MovMI8,
-    IncR32, IncR64, DecR32, DecR64, Lea64, Lea32, MovzxRB, MovzxMB, MovzxMW, MovzxRW, MovsxdRR, MovsxdRM, ShlI32, ShlI64, ShrI32, ShrI64, SarI32, SarI64, PushR64, PopR64, Ret64, ImulRR64, ImulRR32,
-    /// A compare or test and the conditional branch behind it: the distance of the branch is in
-    /// the upper half of `imm`, the condition in `sub`.
-    CmpJccRR32, CmpJccRR64, CmpJccRI8, CmpJccRI32, CmpJccRI64, TestJccRR8, TestJccRR32, TestJccRR64, TestJccRI8, TestJccRI32, TestJccRI64,
 }

@@ -11,6 +11,13 @@ use crate::uop::{MEM_SRC, MMX, Uop};
 impl Unit {
     /// A number of one format in the other.
     fn change(&mut self, from: Lanes, to: Lanes, bits: u64) -> u64 {
+        let quick = self.host.and_then(|host| match to {
+            Lanes::Double => host.widen(bits as u32).map(|r| (r, false)),
+            Lanes::Single => host.narrow(bits).map(|(r, inexact)| (r.into(), inexact)),
+        });
+        if let Some((r, inexact)) = quick {
+            return self.note(r, inexact);
+        }
         let a = self.operand(from, bits);
         if a.nan() {
             if a.signaling() {
@@ -27,6 +34,16 @@ impl Unit {
 
     /// The integer of a size, or the indefinite one.
     fn integer(&mut self, from: Lanes, bits: u64, size: u8, truncate: bool) -> u64 {
+        let quick = self.host.and_then(|host| {
+            let double = match from {
+                Lanes::Single => f64::from(f32::from_bits(bits as u32)).to_bits(),
+                Lanes::Double => bits,
+            };
+            host.integer_of(double, size == 3, truncate)
+        });
+        if let Some((r, inexact)) = quick {
+            return self.note(r, inexact);
+        }
         let a = self.operand(from, bits);
         let (mut env, top) = (self.env, crate::flags::sign(size));
         env.flags = 0;
@@ -53,6 +70,16 @@ impl Unit {
     }
 
     fn of_integer(&mut self, to: Lanes, value: i64) -> u64 {
+        if let Some(host) = self.host {
+            let (r, inexact) = match to {
+                Lanes::Single => {
+                    let (r, inexact) = host.single_of(value);
+                    (r.into(), inexact)
+                }
+                Lanes::Double => host.double_of(value),
+            };
+            return self.note(r, inexact);
+        }
         let number = Number::of_integer(value < 0, value.unsigned_abs());
         let r = self.env.convert(to.format(), number);
         to.pack(r)

@@ -1,11 +1,10 @@
 //! Floating-point lanes with the flags and roundings of MXCSR (SDM vol. 1, 11.5).
 //!
-//! Every operation can be done by `soft`, exactly. While all exceptions are masked, rounding
-//! is to nearest and PE is already set (it is sticky, so it is after the first inexact
-//! result), the host's own arithmetic gives the same for normal operands and results: that is
-//! the fast path.
+//! Every operation can be done by `soft`, exactly; the common ones are done by the host where
+//! it gives the same ([`super::host`]).
 
 use super::Float;
+use super::host::{Host, order_double, order_single};
 use crate::core::{Core, Fault};
 use crate::exception::Exception;
 use crate::flags::{CF, PF, ZF};
@@ -57,7 +56,7 @@ impl Lanes {
 
 /// Operations on two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arithmetic {
+pub(crate) enum Arithmetic {
     Add,
     Sub,
     Mul,
@@ -83,7 +82,7 @@ pub(crate) struct Unit {
     /// Exceptions of steps of the instruction that have been completed.
     earlier: u32,
     daz: bool,
-    fast: bool,
+    pub(crate) host: Option<Host>,
 }
 
 impl Unit {
@@ -97,7 +96,7 @@ impl Unit {
             up: false,
             adjust: false,
         };
-        Unit { env, earlier: 0, daz: mxcsr & DAZ != 0, fast: mxcsr & 0xFFE0 == 0x1FA0 }
+        Unit { env, earlier: 0, daz: mxcsr & DAZ != 0, host: Host::new(mxcsr) }
     }
 
     /// Unpacks an operand; denormals are zeros if MXCSR says so.
@@ -167,49 +166,27 @@ impl Unit {
 
     #[inline(always)]
     fn lane(&mut self, op: Arithmetic, lanes: Lanes, a: u64, b: u64) -> u64 {
-        if self.fast {
-            let quick = match lanes {
-                Lanes::Single => quick_single(op, a as u32, b as u32).map(u64::from),
-                Lanes::Double => quick_double(op, a, b),
-            };
-            if let Some(r) = quick {
-                return r;
+        let quick = self.host.and_then(|host| match lanes {
+            Lanes::Single => {
+                host.single(op, a as u32, b as u32).map(|(r, inexact)| (r.into(), inexact))
             }
+            Lanes::Double => host.double(op, a, b),
+        });
+        match quick {
+            Some((r, inexact)) => self.note(r, inexact),
+            None => self.exact(op, lanes, a, b),
         }
-        self.exact(op, lanes, a, b)
+    }
+
+    /// A result of the host's.
+    #[inline(always)]
+    pub(crate) fn note<R>(&mut self, r: R, inexact: bool) -> R {
+        if inexact {
+            self.env.flags |= soft::PE;
+        }
+        r
     }
 }
-
-macro_rules! quick {
-    ($name:ident, $float:ty, $bits:ty, $fraction:literal, $most:literal) => {
-        /// The host's arithmetic, where nothing but inexactness can happen.
-        #[inline(always)]
-        fn $name(op: Arithmetic, a: $bits, b: $bits) -> Option<$bits> {
-            let exponent = |bits: $bits| bits >> $fraction & $most;
-            let normal = |bits: $bits| exponent(bits).wrapping_sub(1) < $most - 1;
-            if !normal(b) || (op != Arithmetic::Sqrt && !normal(a)) {
-                return None;
-            }
-            let (x, y) = (<$float>::from_bits(a), <$float>::from_bits(b));
-            let r = match op {
-                Arithmetic::Add => x + y,
-                Arithmetic::Sub => x - y,
-                Arithmetic::Mul => x * y,
-                Arithmetic::Div => x / y,
-                Arithmetic::Sqrt if y > 0.0 => y.sqrt(),
-                Arithmetic::Sqrt => return None,
-                Arithmetic::Min => return Some(if x < y { a } else { b }),
-                Arithmetic::Max => return Some(if x > y { a } else { b }),
-            }
-            .to_bits();
-            // Not zero, not near the denormals, not infinite.
-            (exponent(r).wrapping_sub(2) < $most - 2).then_some(r)
-        }
-    };
-}
-
-quick!(quick_single, f32, u32, 23, 0xFF);
-quick!(quick_double, f64, u64, 52, 0x7FF);
 
 /// Applies a function to the lowest `count` lanes; the others are those of `a`.
 #[inline(always)]
@@ -276,19 +253,6 @@ impl Core<'_> {
         let b = self.float_source(uop)?;
         let a = self.xmm(uop.dst);
         let mut unit = Unit::new(self.state.mxcsr);
-        // Scalars by the fast path, which is most of what compilers make of floating point.
-        if unit.fast && uop.sub < Float::Rcpps as u8 && uop.sub & 2 != 0 {
-            let op = ARITHMETIC[(uop.sub / 4) as usize % 7];
-            let (quick, mask) = if uop.sub & 1 == 0 {
-                (quick_single(op, a as u32, b as u32).map(u64::from), u64::from(u32::MAX))
-            } else {
-                (quick_double(op, a as u64, b as u64), u64::MAX)
-            };
-            if let Some(r) = quick {
-                self.set_xmm(uop.dst, a & !u128::from(mask) | u128::from(r));
-                return Ok(());
-            }
-        }
         let r = if uop.sub < Float::Rcpps as u8 {
             let (kind, count) = form(uop.sub);
             let op = ARITHMETIC[(uop.sub / 4) as usize % 7];
@@ -326,12 +290,21 @@ impl Core<'_> {
             _ => Lanes::Double,
         };
         let quiet = matches!(op, Float::Ucomiss | Float::Ucomisd);
-        let mut unit = Unit::new(self.state.mxcsr);
-        let mask = u64::MAX >> (64 - kind.bits());
-        let x = unit.operand(kind, a as u64 & mask);
-        let y = unit.operand(kind, b as u64 & mask);
-        let order = unit.compare(x, y, !quiet);
-        self.float_exceptions(&unit)?;
+        let quick = match kind {
+            Lanes::Single => order_single(a as u32, b as u32),
+            Lanes::Double => order_double(a as u64, b as u64),
+        };
+        let order = if quick.is_some() {
+            quick
+        } else {
+            let mut unit = Unit::new(self.state.mxcsr);
+            let mask = u64::MAX >> (64 - kind.bits());
+            let x = unit.operand(kind, a as u64 & mask);
+            let y = unit.operand(kind, b as u64 & mask);
+            let order = unit.compare(x, y, !quiet);
+            self.float_exceptions(&unit)?;
+            order
+        };
         self.state.flags.set_status(match order {
             None => ZF | PF | CF,
             Some(std::cmp::Ordering::Less) => CF,
