@@ -168,6 +168,8 @@ pub(crate) fn EngineSwitcher() -> impl IntoView {
     let options = ALL.map(|engine| {
         let switch = switch_to(engine);
         let chosen = move || current.get() == engine;
+        // A telephone has room for one word of each.
+        let (word, rest) = label(engine).split_once(' ').unwrap_or((label(engine), ""));
         view! {
             <button
                 type="button"
@@ -178,13 +180,15 @@ pub(crate) fn EngineSwitcher() -> impl IntoView {
                 aria-checked=move || chosen().to_string()
                 tabindex=move || if chosen() { "0" } else { "-1" }
                 title=description(engine)
+                aria-label=label(engine)
                 on:click=move |_| {
                     if !chosen() {
                         switch();
                     }
                 }
             >
-                {label(engine)}
+                {word}
+                <span class="segment-rest">{format!(" {rest}")}</span>
             </button>
         }
     });
