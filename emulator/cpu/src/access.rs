@@ -141,9 +141,6 @@ impl Core<'_> {
 
     /// Raises what a store of this length would raise, and changes no memory.
     pub(crate) fn probe_write(&mut self, address: u64, length: usize) -> Result<(), Fault> {
-        if self.tlb.find(Access::Write, address, length as u64).is_some() {
-            return Ok(());
-        }
         self.way(Access::Write, address, length).map(|_| ())
     }
 
@@ -155,6 +152,9 @@ impl Core<'_> {
         address: u64,
         length: usize,
     ) -> Result<(u64, Option<(u64, usize)>), Fault> {
+        if let Some(physical) = self.tlb.find(access, address, length as u64) {
+            return Ok((physical, None));
+        }
         let user = self.state.cpl == 3 && !self.implicit;
         let last = address.wrapping_add(length as u64 - 1);
         // Tables have 64-bit addresses even while 32-bit code is executed.

@@ -11,6 +11,7 @@
 //! grows; when it is full, all is forgotten.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use emulator_bus::Memory;
 
@@ -23,15 +24,15 @@ use crate::uop::{Op, Uop};
 
 /// Micro-operations in the arena: 24 MiB. A Linux boot decodes about 300,000.
 const ARENA: usize = 1 << 20;
-/// Slots of the table of block starts.
-const STARTS: usize = 1 << 16;
+/// Spreads keys: 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Instructions on two pages that are remembered.
 const STRADDLES: usize = 64;
 /// Instructions of the longest block. The last so many of a budget are executed one by one.
 pub(crate) const BLOCK: usize = 64;
 
 /// What decoding depends on besides the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
 impl Key {
@@ -41,18 +42,31 @@ impl Key {
     }
 
     fn slot(self) -> usize {
-        let hash = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (hash >> 48) as usize & (STARTS - 1)
+        self.0.wrapping_mul(SPREAD).rotate_left(20) as usize % STRADDLES
     }
 }
 
-#[derive(Clone, Copy)]
-struct Start {
-    key: Key,
-    index: u32,
+/// A hash of few numbers.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0 ^ value).wrapping_mul(SPREAD).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.wrapping_mul(SPREAD)
+    }
 }
 
-const NO_START: Start = Start { key: Key(u64::MAX), index: 0 };
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
 
 #[derive(Clone, Copy)]
 struct Straddle {
@@ -66,10 +80,11 @@ const NO_STRADDLE: Straddle = Straddle { key: Key(u64::MAX), second: 0, index: 0
 /// Decoded instructions.
 pub(crate) struct CodeCache {
     pub(crate) uops: Vec<Uop>,
-    starts: Box<[Start]>,
+    /// Where blocks start.
+    starts: Map<Key, u32>,
     straddles: [Straddle; STRADDLES],
     /// Block starts by physical page.
-    pages: HashMap<u64, Vec<Key>>,
+    pages: Map<u64, Vec<Key>>,
     /// Instructions decoded, for statistics.
     pub(crate) decoded: u64,
     /// How often everything was forgotten.
@@ -82,9 +97,9 @@ impl CodeCache {
     pub(crate) fn new() -> Self {
         CodeCache {
             uops: Vec::new(),
-            starts: vec![NO_START; STARTS].into_boxed_slice(),
+            starts: Map::default(),
             straddles: [NO_STRADDLE; STRADDLES],
-            pages: HashMap::new(),
+            pages: Map::default(),
             decoded: 0,
             cleared: 0,
             breakpoints: Vec::new(),
@@ -109,17 +124,15 @@ impl CodeCache {
     }
 
     /// Where the block at this address starts, if it is decoded.
-    #[inline(always)]
     pub(crate) fn find(&self, key: Key) -> Option<usize> {
-        let start = &self.starts[key.slot()];
-        (start.key == key).then_some(start.index as usize)
+        self.starts.get(&key).map(|index| *index as usize)
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.cleared += 1;
         self.uops.clear();
-        self.starts.fill(NO_START);
+        self.starts.clear();
         self.straddles = [NO_STRADDLE; STRADDLES];
         self.pages.clear();
     }
@@ -127,10 +140,7 @@ impl CodeCache {
     /// Forgets what was decoded from a page that was written to.
     pub(crate) fn forget(&mut self, page: u64) {
         for key in self.pages.remove(&page).unwrap_or_default() {
-            let start = &mut self.starts[key.slot()];
-            if start.key == key {
-                *start = NO_START;
-            }
+            self.starts.remove(&key);
         }
         self.straddles = [NO_STRADDLE; STRADDLES];
     }
@@ -151,7 +161,7 @@ impl CodeCache {
         let page = physical & !0xFFF;
         let key = Key::new(physical, mode, extent);
         let start = self.uops.len();
-        self.starts[key.slot()] = Start { key, index: start as u32 };
+        self.starts.insert(key, start as u32);
         self.pages.entry(page >> 12).or_default().push(key);
         memory.note_code(page);
         let bytes = memory.slice(page, 4096).unwrap_or_default();
@@ -199,9 +209,9 @@ impl CodeCache {
     fn number(&mut self, start: usize) {
         for (uop, before) in self.uops[start..].iter_mut().zip(0..) {
             match uop.op {
-                Op::Link | Op::NextPage => uop.src = before,
+                Op::Link | Op::NextPage => uop.done = before,
                 Op::Jcc | Op::Jmp | Op::JmpIndirect | Op::Call | Op::CallIndirect | Op::Ret => {
-                    uop.src = before + 1;
+                    uop.done = before + 1;
                 }
                 _ => {}
             }
@@ -219,7 +229,7 @@ impl CodeCache {
 
     /// The instruction at `key` that goes on in the page `second`, if it is remembered.
     pub(crate) fn find_straddle(&self, key: Key, second: u64) -> Option<usize> {
-        let straddle = &self.straddles[key.slot() % STRADDLES];
+        let straddle = &self.straddles[key.slot()];
         (straddle.key == key && straddle.second == second).then_some(straddle.index as usize)
     }
 
@@ -229,7 +239,7 @@ impl CodeCache {
         self.uops.push(uop);
         self.uops.push(next_page(uop.next()));
         self.number(index);
-        self.straddles[key.slot() % STRADDLES] = Straddle { key, second, index: index as u32 };
+        self.straddles[key.slot()] = Straddle { key, second, index: index as u32 };
         index
     }
 }
@@ -253,7 +263,7 @@ fn link(offset: u64, disp: i32) -> Uop {
 
 /// `offset` is beyond the page: what is there lies in the next.
 fn next_page(offset: u64) -> Uop {
-    Uop { imm: offset as i64, quick: Quick::Link, ..Uop::new(Op::NextPage) }
+    Uop { imm: offset as i32, quick: Quick::Link, ..Uop::new(Op::NextPage) }
 }
 
 /// Does control never go on behind this instruction? (Instructions that change how code is

@@ -196,7 +196,7 @@ fn relative(i: &Instruction, op: Op) -> Uop {
     };
     // Displacements are sign-extended; in the sizes below 64 bits iced has wrapped them.
     let distance = i.near_branch_target().wrapping_sub(i.next_ip());
-    uop.imm = crate::flags::extend(uop.size, distance);
+    uop.imm = crate::flags::extend(uop.size, distance) as i32;
     uop
 }
 
@@ -219,7 +219,8 @@ fn branch(i: &Instruction) -> Option<Uop> {
             let offset = if wide { i.far_branch32() } else { i.far_branch16().into() };
             uop.size = if wide { 2 } else { 1 };
             uop.flags = IMM;
-            uop.imm = i64::from(offset) | i64::from(i.far_branch_selector()) << 32;
+            uop.imm = offset as i32;
+            uop.disp = i.far_branch_selector().into();
             uop
         }
         M::Jmp | M::Call => {
@@ -323,7 +324,7 @@ fn stack(i: &Instruction) -> Option<Uop> {
     let mut uop = Uop::new(op);
     uop.size = size;
     if op == Op::Enter {
-        uop.imm = i64::from(i.immediate16()) | i64::from(i.immediate8_2nd()) << 16;
+        uop.imm = i32::from(i.immediate16()) | i32::from(i.immediate8_2nd()) << 16;
     } else if i.op_count() > 0 {
         place_operands(i, &mut uop);
         if op == Op::Push && uop.flags & MEM_DST != 0 {
@@ -379,7 +380,7 @@ fn string(i: &Instruction) -> Option<Uop> {
             uop.size = register_size(i.op_register(data));
             if i.op_kind(port) == OpKind::Immediate8 {
                 uop.flags = IMM;
-                uop.imm = i64::from(i.immediate8());
+                uop.imm = i.immediate8().into();
             }
             return Some(uop);
         }
@@ -415,7 +416,14 @@ fn special(i: &Instruction) -> Option<Uop> {
             let load = i.op1_kind() == OpKind::Memory;
             let mut uop = Uop::new(if load { Op::MovAbsLoad } else { Op::MovAbsStore });
             uop.size = operand_size(i, 0);
-            uop.imm = i.memory_displacement64() as i64;
+            uop.set_wide(i.memory_displacement64());
+            return Some(uop);
+        }
+        M::Mov if i.op1_kind() == OpKind::Immediate64 => {
+            let mut uop = Uop::new(Op::MovWide);
+            uop.size = 3;
+            uop.dst = i.op0_register().number() as u8;
+            uop.set_wide(i.immediate64());
             return Some(uop);
         }
         M::Movzx => return Some(widening(i, Op::Movzx)),

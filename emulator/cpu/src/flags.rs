@@ -53,7 +53,7 @@ pub enum Kind {
     Inc,
     /// `r = a − 1`; CF is `b`.
     Dec,
-    /// A shift: CF is `a`, OF is `b`.
+    /// A shift: CF is `a`, OF is bit 0 of `b`, AF its bit 4.
     Shift,
 }
 
@@ -168,15 +168,17 @@ impl Flags {
             Kind::Sub => (self.a ^ self.b) & (self.a ^ self.r) & top != 0,
             Kind::Inc => self.r == top,
             Kind::Dec => self.r == top - 1,
-            Kind::Shift => self.b != 0,
+            Kind::Shift => self.b & 1 != 0,
         }
     }
 
     /// AF.
+    #[inline(always)]
     pub fn adjust(&self) -> bool {
         match self.kind {
             Kind::Eager => self.eager & AF != 0,
-            Kind::Logic | Kind::Shift => false,
+            Kind::Logic => false,
+            Kind::Shift => self.b & 0x10 != 0,
             Kind::Add | Kind::Sub => (self.a ^ self.b ^ self.r) & 0x10 != 0,
             Kind::Inc => self.r & 0xF == 0,
             Kind::Dec => self.r & 0xF == 0xF,
@@ -207,6 +209,25 @@ impl Flags {
     pub fn set_status(&mut self, status: u64) {
         self.kind = Kind::Eager;
         self.eager = self.eager & !STATUS | status & STATUS;
+    }
+
+    /// Replaces CF.
+    #[inline(always)]
+    pub fn set_carry(&mut self, carry: bool) {
+        self.set_carry_overflow(carry, self.overflow());
+    }
+
+    /// Replaces CF and OF.
+    #[inline(always)]
+    pub fn set_carry_overflow(&mut self, carry: bool, overflow: bool) {
+        if self.kind == Kind::Eager {
+            self.eager = self.eager & !(CF | OF) | u64::from(carry) | u64::from(overflow) << 11;
+            return;
+        }
+        let adjust = self.adjust();
+        self.kind = Kind::Shift;
+        self.a = carry.into();
+        self.b = u64::from(overflow) | u64::from(adjust) << 4;
     }
 
     /// Replaces all of RFLAGS.

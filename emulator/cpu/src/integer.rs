@@ -110,6 +110,7 @@ impl Core<'_> {
     /// Everything else of this file.
     pub(crate) fn integer(&mut self, uop: &Uop) -> Result<(), Fault> {
         match uop.op {
+            Op::MovWide => self.set_reg(uop.dst, 3, uop.wide()),
             Op::MovAbsLoad | Op::MovAbsStore => return self.mov_absolute(uop),
             Op::Movzx | Op::Movsx => {
                 let from = Uop { size: uop.sub, ..*uop };
@@ -176,7 +177,7 @@ impl Core<'_> {
     }
 
     fn mov_absolute(&mut self, uop: &Uop) -> Result<(), Fault> {
-        let address = self.segmented(uop, self.wrap_address(uop, uop.imm as u64));
+        let address = self.segmented(uop, self.wrap_address(uop, uop.wide()));
         if uop.op == Op::MovAbsLoad {
             let value = self.load_sized(address, uop.size)?;
             self.set_reg(reg::RAX as u8, uop.size, value);

@@ -46,7 +46,7 @@ impl Core<'_> {
                     Why::General => {}
                     Why::Unknown => {
                         self.count =
-                            self.count - (at - start) as u64 + u64::from(self.code.uops[at].src);
+                            self.count - (at - start) as u64 + u64::from(self.code.uops[at].done);
                         let Some(next) = self.resolve(Some(at))? else { return Ok(()) };
                         (start, at) = (next, next);
                         continue;

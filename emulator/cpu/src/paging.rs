@@ -41,8 +41,8 @@ pub(crate) struct Found {
     pub(crate) physical: u64,
     /// The page is global.
     pub(crate) global: bool,
-    /// The page is larger than 4 KiB.
-    pub(crate) large: bool,
+    /// Which table maps the page: 0 if it has 4 KiB, 1 if 2 MiB, 2 if 1 GiB.
+    pub(crate) level: u32,
     /// A store needs no further bit to be set.
     pub(crate) dirty: bool,
 }
@@ -71,11 +71,11 @@ impl Core<'_> {
         user: bool,
     ) -> Result<u64, Fault> {
         let found = if self.state.cr0 & CR0_PG == 0 {
-            Found { physical: address, global: false, large: false, dirty: true }
+            Found { physical: address, global: false, level: 0, dirty: true }
         } else {
             self.walk(access, address, user)?
         };
-        if user == (self.state.cpl == 3) {
+        if user == self.tlb.user() {
             self.remember(access, address, &found);
         }
         Ok(found.physical)
@@ -93,7 +93,7 @@ impl Core<'_> {
             }
             self.memory.touch(physical & !0xFFF, 1);
         }
-        self.tlb.insert(access, address, physical, found.global, found.large);
+        self.tlb.insert(access, address, physical, found.global, found.level);
     }
 
     fn walk(&mut self, access: Access, address: u64, user: bool) -> Result<Found, Fault> {
@@ -125,7 +125,7 @@ impl Core<'_> {
         Ok(Found {
             physical: walk.entry & ADDRESS & !span | address & span,
             global: walk.entry & G != 0 && self.state.cr4 & CR4_PGE != 0,
-            large: walk.level > 0,
+            level: walk.level,
             dirty: wanted & D != 0,
         })
     }

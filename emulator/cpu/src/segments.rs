@@ -218,7 +218,7 @@ impl Core<'_> {
 
     fn far_pointer(&mut self, uop: &Uop) -> Result<(u16, u64), Fault> {
         if !uop.has(MEM_DST) {
-            return Ok(((uop.imm >> 32) as u16, uop.imm as u64 & 0xFFFF_FFFF));
+            return Ok((uop.disp as u16, u64::from(uop.imm as u32)));
         }
         let address = self.address(uop);
         let offset = self.load_sized(address, uop.size)?;

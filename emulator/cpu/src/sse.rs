@@ -59,9 +59,9 @@ family! {
 }
 
 /// In `imm` of MOVD and MOVQ: the source is a general register.
-pub const FROM_GENERAL: i64 = 1;
+pub const FROM_GENERAL: i32 = 1;
 /// The same: the destination is.
-pub const TO_GENERAL: i64 = 2;
+pub const TO_GENERAL: i32 = 2;
 
 /// The micro-operation of an instruction of these families.
 pub(crate) fn lower(i: &Instruction) -> Option<Uop> {
@@ -121,7 +121,7 @@ pub(crate) fn lower(i: &Instruction) -> Option<Uop> {
     }
     if op == Op::SseFloat && i.op0_register().is_gpr() {
         // The size of the integer that a conversion makes.
-        uop.imm = i64::from(register_size(i.op0_register()));
+        uop.imm = register_size(i.op0_register()).into();
     }
     Some(uop)
 }

@@ -48,7 +48,11 @@ pub(crate) struct Way {
 }
 
 /// Ways that are remembered for each of supervisor and user.
-pub(crate) const WAYS: usize = 1024;
+pub(crate) const WAYS: usize = 4096;
+/// Listed entries that are not global: more, and looking at all of them is not slower.
+const LOCALS: usize = 2048;
+/// Hashes of ranges of 2 MiB.
+const RANGES: usize = 1024;
 pub(crate) const NO_WAY: Way = Way { tag: 0, index: 0, page: 0 };
 /// Generations of ways until they must be wiped: what is left of the upper 16 bits of an
 /// address, which say nothing, beside two bits for the size of code.
@@ -65,7 +69,8 @@ pub(crate) fn lookup(ways: &[Way; WAYS], salt: u64, address: u64) -> Option<&Way
 #[derive(Debug)]
 pub struct Tlb {
     tables: [[[Entry; SLOTS]; 2]; 3],
-    global: [[bool; SLOTS]; 2],
+    /// Which entries are to global pages.
+    global: [[[bool; SLOTS]; 2]; 3],
     ways: [[Way; WAYS]; 2],
     /// Ways of other generations are not valid. Zero is nobody's.
     generation: [u64; 2],
@@ -73,8 +78,13 @@ pub struct Tlb {
     global_ways: bool,
     /// 1 while privilege level 3 is in force, else 0.
     user: usize,
-    /// A large page was cached: INVLPG may have to drop many entries.
-    large: bool,
+    /// Entries that are not global, since all of them were last forgotten: which of the six
+    /// tables, and which slot. More than [`LOCALS`] are not listed.
+    locals: Vec<u16>,
+    /// Ranges of 2 MiB with entries of large pages, by a hash: INVLPG must look for them.
+    large: [u64; RANGES / 64],
+    /// There may be entries of pages of 1 GiB.
+    huge: bool,
     /// Walks through page tables since the start, for statistics.
     pub(crate) walks: u64,
 }
@@ -83,14 +93,21 @@ impl Tlb {
     pub(crate) fn new() -> Self {
         Tlb {
             tables: [[[EMPTY; SLOTS]; 2]; 3],
-            global: [[false; SLOTS]; 2],
+            global: [[[false; SLOTS]; 2]; 3],
             ways: [[NO_WAY; WAYS]; 2],
             generation: [1; 2],
             global_ways: true,
             user: 0,
-            large: false,
+            locals: Vec::with_capacity(LOCALS + 1),
+            large: [0; RANGES / 64],
+            huge: false,
             walks: 0,
         }
+    }
+
+    /// Are accesses those of privilege level 3?
+    pub(crate) fn user(&self) -> bool {
+        self.user != 0
     }
 
     pub(crate) fn set_user(&mut self, user: bool) {
@@ -119,7 +136,8 @@ impl Tlb {
     /// Remembers a way; the TLB has just found the page executable.
     pub(crate) fn add_way(&mut self, mode: Mode, address: u64, physical: u64, index: usize) {
         let user = self.user & 1;
-        let global = self.global[user][slot(address)] && address >> 63 != 0;
+        let page_global = self.global[Access::Execute as usize][user][slot(address)];
+        let global = page_global && address >> 63 != 0;
         if user == 0 && !global {
             self.global_ways = false;
         }
@@ -159,57 +177,66 @@ impl Tlb {
         address: u64,
         physical: u64,
         global: bool,
-        large: bool,
+        level: u32,
     ) {
         let (user, slot) = (self.user & 1, slot(address));
         let tag = address & !0xFFF;
         self.tables[access as usize][user][slot] =
             Entry { tag, addend: (physical & !0xFFF).wrapping_sub(tag) };
-        // The three tables share the mark: an entry counts as global only if all are.
-        self.global[user][slot] = global && self.others_agree(user, slot, tag);
-        self.large |= large;
-    }
-
-    fn others_agree(&mut self, user: usize, slot: usize, tag: u64) -> bool {
-        let was = self.global[user][slot];
-        for table in &mut self.tables {
-            let entry = &table[user][slot];
-            if entry.tag != tag && entry.tag != NONE && !was {
-                return false;
-            }
+        self.global[access as usize][user][slot] = global;
+        if !global && self.locals.len() <= LOCALS {
+            self.locals.push(((access as usize * 2 + user) * SLOTS + slot) as u16);
         }
-        true
+        if level > 0 {
+            let (word, bit) = range(address);
+            self.large[word] |= bit;
+            self.huge |= level > 1;
+        }
     }
 
     /// Forgets all.
     pub(crate) fn flush(&mut self) {
         self.tables = [[[EMPTY; SLOTS]; 2]; 3];
-        self.global = [[false; SLOTS]; 2];
-        self.large = false;
+        self.global = [[[false; SLOTS]; 2]; 3];
+        self.locals.clear();
+        self.large = [0; RANGES / 64];
+        self.huge = false;
         self.flush_ways(true);
     }
 
     /// Forgets all but global pages.
     pub(crate) fn flush_local(&mut self) {
-        for table in &mut self.tables {
-            for (half, global) in table.iter_mut().zip(&self.global) {
-                for (entry, global) in half.iter_mut().zip(global) {
-                    if !global {
-                        *entry = EMPTY;
-                    }
+        if self.locals.len() > LOCALS {
+            let entries = self.tables.iter_mut().flatten().flatten();
+            let global = self.global.iter().flatten().flatten();
+            for (entry, _) in entries.zip(global).filter(|(_, global)| !**global) {
+                *entry = EMPTY;
+            }
+        } else {
+            for listed in self.locals.iter().map(|listed| usize::from(*listed)) {
+                let (table, slot) = (listed / SLOTS, listed % SLOTS);
+                if !self.global[table / 2][table % 2][slot] {
+                    self.tables[table / 2][table % 2][slot] = EMPTY;
                 }
             }
         }
+        self.locals.clear();
         self.flush_ways(false);
     }
 
     /// Forgets the page of an address, whatever its size.
     pub(crate) fn flush_page(&mut self, address: u64) {
-        if self.large {
+        if self.huge {
             return self.flush();
         }
+        let (word, bit) = range(address);
         for half in self.tables.iter_mut().flatten() {
             half[slot(address)] = EMPTY;
+            if self.large[word] & bit != 0 {
+                for entry in half.iter_mut().filter(|entry| (entry.tag ^ address) >> 21 == 0) {
+                    *entry = EMPTY;
+                }
+            }
         }
         self.flush_ways(address >> 63 != 0);
     }
@@ -222,6 +249,12 @@ impl Tlb {
             }
         }
     }
+}
+
+/// Where a range of 2 MiB is noted.
+fn range(address: u64) -> (usize, u64) {
+    let hash = (address >> 21 ^ address >> 31) as usize & (RANGES - 1);
+    (hash / 64, 1 << (hash % 64))
 }
 
 #[inline(always)]

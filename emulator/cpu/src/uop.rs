@@ -1,7 +1,7 @@
 //! The micro-operation: one guest instruction, decoded once, in 24 bytes.
 //!
 //! ```text
-//!  op │ quick │ place u16 │ size │ sub │ dst │ src │ flags │ base │ index │ sib │ disp i32 │ imm i64
+//!  quick u16 │ place u16 │ op │ size │ sub │ dst │ src │ flags │ base │ index │ sib │ done │ disp i32 │ imm i32
 //! ```
 //!
 //! It knows neither its virtual nor its physical page, only its offset inside of one, so the
@@ -38,19 +38,19 @@ pub const MMX: u8 = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Uop {
-    /// What to do.
-    pub op: Op,
     /// The short cut that does it, if there is one.
     pub(crate) quick: Quick,
     /// Offset in the page (bits 11:0) and length (bits 15:12).
     pub place: u16,
+    /// What to do.
+    pub op: Op,
     /// Operand size as a power of two of bytes.
     pub size: u8,
     /// Condition, or the operation inside of a family.
     pub sub: u8,
     /// Destination register.
     pub dst: u8,
-    /// Source register; for branches in the code cache: instructions of the block up to here.
+    /// Source register.
     pub src: u8,
     /// Where the operands are, and prefixes.
     pub flags: u8,
@@ -60,19 +60,22 @@ pub struct Uop {
     pub index: u8,
     /// Scale as a power of two (bits 1:0), segment register + 1 (bits 4:2), 0 without base.
     pub sib: u8,
-    /// Displacement; for branches inside of a page: where they go in the code cache, plus 1.
+    /// For branches: instructions of the block up to here.
+    pub(crate) done: u8,
+    /// Displacement; for branches inside of a page: where they go in the code cache, plus 1;
+    /// where an immediate has 64 bits, its upper half.
     pub disp: i32,
     /// Immediate; for branches: how far from the next instruction.
-    pub imm: i64,
+    pub imm: i32,
 }
 
 impl Uop {
     /// A micro-operation without operands.
     pub const fn new(op: Op) -> Self {
         Uop {
-            op,
             quick: Quick::None,
             place: 0,
+            op,
             size: 0,
             sub: 0,
             dst: 0,
@@ -81,9 +84,22 @@ impl Uop {
             base: ZERO,
             index: ZERO,
             sib: 0,
+            done: 0,
             disp: 0,
             imm: 0,
         }
+    }
+
+    /// An immediate of 64 bits.
+    #[inline(always)]
+    pub const fn wide(&self) -> u64 {
+        (self.disp as u32 as u64) << 32 | self.imm as u32 as u64
+    }
+
+    /// Sets [`Uop::wide`].
+    pub const fn set_wide(&mut self, value: u64) {
+        self.disp = (value >> 32) as i32;
+        self.imm = value as i32;
     }
 
     /// Offset of the instruction in its page.
@@ -133,7 +149,9 @@ pub enum Op {
     /// The instruction lies on two pages: decode it from both.
     Straddle,
     Nop,
-    Mov, MovAbsLoad, MovAbsStore, Movzx, Movsx, Lea, Bswap, Movbe, Xchg, Xadd, Cmpxchg, Cmpxchg8b, Cmpxchg16b,
+    /// MOV of an immediate; MOV between the accumulator and an address: with [`Uop::wide`].
+    MovWide, MovAbsLoad, MovAbsStore,
+    Mov, Movzx, Movsx, Lea, Bswap, Movbe, Xchg, Xadd, Cmpxchg, Cmpxchg8b, Cmpxchg16b,
     Add, Or, Adc, Sbb, And, Sub, Xor, Cmp, Test, Inc, Dec, Neg, Not,
     Mul, Imul1, Imul, Div, Idiv,
     Rol, Ror, Rcl, Rcr, Shl, Shr, Sar, Shld, Shrd,

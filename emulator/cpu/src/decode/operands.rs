@@ -3,7 +3,7 @@
 use iced_x86::{Instruction, OpKind, Register};
 
 use crate::state::Mode;
-use crate::uop::{ADDR32, CODE_PAGE, HIGH, IMM, MEM_DST, MEM_SRC, MMX, Uop, ZERO};
+use crate::uop::{ADDR32, CODE_PAGE, HIGH, IMM, MEM_DST, MEM_SRC, MMX, Op, Uop, ZERO};
 
 /// A size in bytes as a power of two; sizes that are none (10 of x87, 512 of FXSAVE) round
 /// down.
@@ -52,7 +52,7 @@ pub(crate) fn place_operands(i: &Instruction, uop: &mut Uop) {
             _ => {
                 uop.flags |= IMM;
                 if let Ok(immediate) = i.try_immediate(operand) {
-                    uop.imm = immediate as i64;
+                    uop.imm = immediate as i32;
                 }
             }
         }
@@ -99,7 +99,9 @@ pub(crate) fn place_memory(i: &Instruction, mode: Mode, uop: &mut Uop) {
     uop.base = register(i.memory_base());
     uop.index = register(i.memory_index());
     uop.sib |= i.memory_index_scale().ilog2() as u8;
-    uop.disp = i.memory_displacement64() as i32;
+    if !matches!(uop.op, Op::MovAbsLoad | Op::MovAbsStore) {
+        uop.disp = i.memory_displacement64() as i32;
+    }
     let narrow = [i.memory_base(), i.memory_index()].iter().any(|used| used.size() == 4);
     let word = [i.memory_base(), i.memory_index()].iter().any(|used| used.size() == 2);
     if narrow || (mode != Mode::Bits64) || (i.memory_displ_size() == 4 && absolute32(i)) {

@@ -18,7 +18,7 @@ use super::Quick;
 use super::unit::Unit;
 use crate::code::BLOCK;
 use crate::core::Core;
-use crate::flags::extend;
+use crate::flags::{DF, IF, extend};
 use crate::sse::floats::Arithmetic;
 use crate::state::{BIG, Mode, State, reg, segment};
 use crate::tlb::{NO_WAY, lookup};
@@ -107,8 +107,7 @@ impl Core<'_> {
                         macro_rules! alu {
                             ($op:ident, $size:literal, $b:expr) => {{
                                 let b = $b;
-                                let a = u.reg::<$size>(uop.dst);
-                                u.alu::<$size>(Op::$op, uop, a, b);
+                                u.alu::<$size>(Op::$op, uop, u.reg::<$size>(uop.dst), b);
                             }};
                             ($op:ident, $size:literal, $a:expr, $b:expr) => {{
                                 let a = $a;
@@ -121,39 +120,40 @@ impl Core<'_> {
                                 u.set_reg::<$size>(uop.dst, value);
                             }};
                         }
-                        // A compare or test, and the branch behind it.
+                        // An instruction, and the branch behind it that is taken if its condition holds.
                         macro_rules! fused {
-                            ($how:ident, $half:literal, $size:literal, $a:expr, $b:expr) => {{
-                                let (a, b) = ($a, $b);
+                            ($holds:expr) => {{
+                                let holds = $holds;
                                 let Some(branch) = rest.next() else { break 'general };
-                                if u.$how::<$size>($half, a, b) != (branch.sub & 1 != 0) {
-                                    break 'branch branch;
-                                }
+                                if holds { break 'branch branch }
                             }};
+                            ($zero:expr, $cc:literal) => { fused!(($zero) == ($cc & 1 == 0)) };
                         }
                         macro_rules! cmp {
-                            (rr, $half:literal, $size:literal) => { fused!(compare, $half, $size, u.reg::<$size>(uop.dst), u.reg::<$size>(uop.src)) };
-                            (ri, $half:literal, $size:literal) => { fused!(compare, $half, $size, u.reg::<$size>(uop.dst), u.imm::<$size>(uop)) };
-                            (mi, $half:literal, $size:literal) => { fused!(compare, $half, $size, may!(u.memory::<$size>(uop)), u.imm::<$size>(uop)) };
-                            (mr, $half:literal, $size:literal) => { fused!(compare, $half, $size, may!(u.memory::<$size>(uop)), u.reg::<$size>(uop.src)) };
-                            (rm, $half:literal, $size:literal) => { fused!(compare, $half, $size, u.reg::<$size>(uop.dst), may!(u.memory::<$size>(uop))) };
+                            (rr, $cc:literal, $size:literal) => { fused!(u.compare::<$size>($cc, u.reg::<$size>(uop.dst), u.reg::<$size>(uop.src))) };
+                            (ri, $cc:literal, $size:literal) => { fused!(u.compare::<$size>($cc, u.reg::<$size>(uop.dst), u.imm::<$size>(uop))) };
+                            (mi, $cc:literal, $size:literal) => { fused!(u.compare::<$size>($cc, may!(u.near::<$size>(uop)), u.imm::<$size>(uop))) };
+                            (mr, $cc:literal, $size:literal) => { fused!(u.compare::<$size>($cc, may!(u.near::<$size>(uop)), u.reg::<$size>(uop.src))) };
+                            (rm, $cc:literal, $size:literal) => { fused!(u.compare::<$size>($cc, u.reg::<$size>(uop.dst), may!(u.near::<$size>(uop)))) };
                         }
                         macro_rules! test {
-                            (rr, $half:literal, $size:literal) => { fused!(test, $half, $size, u.reg::<$size>(uop.dst), u.reg::<$size>(uop.src)) };
-                            (ri, $half:literal, $size:literal) => { fused!(test, $half, $size, u.reg::<$size>(uop.dst), u.imm::<$size>(uop)) };
-                            (mi, $half:literal, $size:literal) => { fused!(test, $half, $size, may!(u.memory::<$size>(uop)), u.imm::<$size>(uop)) };
+                            (rr, $cc:literal, $size:literal) => { fused!(u.test::<$size>($cc, u.reg::<$size>(uop.dst), u.reg::<$size>(uop.src))) };
+                            (ri, $cc:literal, $size:literal) => { fused!(u.test::<$size>($cc, u.reg::<$size>(uop.dst), u.imm::<$size>(uop))) };
+                            (hi, $cc:literal, $size:literal) => { fused!(u.test::<$size>($cc, u.high(uop.dst), u.imm::<$size>(uop))) };
+                            (mi, $cc:literal, $size:literal) => { fused!(u.test::<$size>($cc, may!(u.near::<$size>(uop)), u.imm::<$size>(uop))) };
                         }
                         macro_rules! jcc {
-                            ($half:literal) => {{
-                                if u.state.flags.condition($half << 1) != (uop.sub & 1 != 0) {
-                                    break 'branch uop;
-                                }
+                            ($cc:literal) => {{
+                                if u.state.flags.condition($cc) { break 'branch uop }
                             }};
                         }
                         macro_rules! mov {
-                            (rm, $size:literal) => { set!($size, may!(u.memory::<$size>(uop))) };
-                            (mr, $size:literal) => {{ may!(u.store::<$size>(u.address(uop), u.reg::<$size>(uop.src))); }};
-                            (mi, $size:literal) => {{ may!(u.store::<$size>(u.address(uop), uop.imm as u64)); }};
+                            (rm, $size:literal) => { set!($size, may!(u.near::<$size>(uop))) };
+                            (rx, $size:literal) => { set!($size, may!(u.memory::<$size>(uop))) };
+                            (mr, $size:literal) => { may!(u.store::<$size>(u.base(uop), u.reg::<$size>(uop.src))) };
+                            (xr, $size:literal) => { may!(u.store::<$size>(u.address(uop), u.reg::<$size>(uop.src))) };
+                            (mi, $size:literal) => { may!(u.store::<$size>(u.base(uop), uop.imm as u64)) };
+                            (xi, $size:literal) => { may!(u.store::<$size>(u.address(uop), uop.imm as u64)) };
                         }
                         macro_rules! sse {
                             ($done:expr) => {{
@@ -238,18 +238,76 @@ impl Core<'_> {
                             Quick::MovRM8 => mov!(rm, 0),
                             Quick::MovRM32 => mov!(rm, 2),
                             Quick::MovRM64 => mov!(rm, 3),
+                            Quick::MovRX8 => mov!(rx, 0),
+                            Quick::MovRX32 => mov!(rx, 2),
+                            Quick::MovRX64 => mov!(rx, 3),
                             Quick::MovMR8 => mov!(mr, 0),
-                            Quick::MovMR16 => mov!(mr, 1),
+                            Quick::MovMR16 => mov!(xr, 1),
                             Quick::MovMR32 => mov!(mr, 2),
                             Quick::MovMR64 => mov!(mr, 3),
+                            Quick::MovXR8 => mov!(xr, 0),
+                            Quick::MovXR32 => mov!(xr, 2),
+                            Quick::MovXR64 => mov!(xr, 3),
                             Quick::MovMI8 => mov!(mi, 0),
-                            Quick::MovMI16 => mov!(mi, 1),
+                            Quick::MovMI16 => mov!(xi, 1),
                             Quick::MovMI32 => mov!(mi, 2),
                             Quick::MovMI64 => mov!(mi, 3),
+                            Quick::MovXI8 => mov!(xi, 0),
+                            Quick::MovXI32 => mov!(xi, 2),
+                            Quick::MovXI64 => mov!(xi, 3),
+                            Quick::MovRS32 => set!(2, may!(u.load::<2>(may!(u.segmented(uop))))),
+                            Quick::MovRS64 => set!(3, may!(u.load::<3>(may!(u.segmented(uop))))),
+                            Quick::MovSR32 => may!(u.store::<2>(may!(u.segmented(uop)), u.reg::<2>(uop.src))),
+                            Quick::MovSR64 => may!(u.store::<3>(may!(u.segmented(uop)), u.reg::<3>(uop.src))),
+                            Quick::MovRR8 => set!(0, u.reg::<0>(uop.src)),
+                            Quick::MovRW64 => set!(3, uop.wide()),
+                            Quick::MovzxRH => set!(3, u.high(uop.src)),
+                            Quick::MovzxMB => set!(3, may!(u.near::<0>(uop))),
+                            Quick::MovzxMW => set!(3, may!(u.near::<1>(uop))),
+                            Quick::MovzxXB => set!(3, may!(u.memory::<0>(uop))),
+                            Quick::MovzxXW => set!(3, may!(u.memory::<1>(uop))),
+                            Quick::LeaRM32 => set!(2, u.base(uop)),
+                            Quick::LeaRM64 => set!(3, u.base(uop)),
+                            Quick::LeaRX32 => set!(2, u.address(uop)),
+                            Quick::LeaRX64 => set!(3, u.address(uop)),
+                            Quick::TestHI8 => { u.test::<0>(4, u.high(uop.dst), u.imm::<0>(uop)); }
+                            Quick::AdcRR32 => alu!(Adc, 2, u.reg::<2>(uop.src)),
+                            Quick::AdcRR64 => alu!(Adc, 3, u.reg::<3>(uop.src)),
+                            Quick::SbbRR32 => alu!(Sbb, 2, u.reg::<2>(uop.src)),
+                            Quick::SbbRR64 => alu!(Sbb, 3, u.reg::<3>(uop.src)),
+                            Quick::AluH8 => may!(u.alu_high(uop)),
+                            Quick::ShiftI8 => u.shift::<0>(uop.op, uop, uop.imm as u32),
+                            Quick::ShiftI16 => u.shift::<1>(uop.op, uop, uop.imm as u32),
+                            Quick::RolI32 => u.rotate::<2>(true, uop),
+                            Quick::RolI64 => u.rotate::<3>(true, uop),
+                            Quick::RorI32 => u.rotate::<2>(false, uop),
+                            Quick::RorI64 => u.rotate::<3>(false, uop),
+                            Quick::MulR32 => u.wide_product_32(uop),
+                            Quick::MulR64 => u.wide_product_64(uop),
+                            Quick::DivR32 => may!(u.divide_32(uop)),
+                            Quick::DivR64 => may!(u.divide_64(uop)),
+                            Quick::IdivR32 => may!(u.divide_signed_32(uop)),
+                            Quick::IdivR64 => may!(u.divide_signed_64(uop)),
+                            Quick::BtR => u.bit_register(uop),
+                            Quick::BtM => may!(u.bit_tested(uop)),
+                            Quick::BitM => may!(u.bit_changed(uop)),
+                            Quick::Bsf => u.bit_scan(true, uop),
+                            Quick::Bsr => u.bit_scan(false, uop),
+                            Quick::Xchg32 => may!(u.exchange::<2>(uop)),
+                            Quick::Xchg64 => may!(u.exchange::<3>(uop)),
+                            Quick::Xadd32 => may!(u.exchange_add::<2>(uop)),
+                            Quick::Xadd64 => may!(u.exchange_add::<3>(uop)),
+                            Quick::Cmpxchg32 => may!(u.compare_exchange::<2>(uop)),
+                            Quick::Cmpxchg64 => may!(u.compare_exchange::<3>(uop)),
+                            Quick::SetM => may!(u.store::<0>(u.address(uop), u.state.flags.condition(uop.sub).into())),
+                            Quick::PushI => may!(if uop.size == 3 { u.push::<3>(uop.imm as u64) } else { u.push::<2>(uop.imm as u64) }),
+                            Quick::PushM => may!(if uop.size == 3 { u.push::<3>(may!(u.memory::<3>(uop))) } else { u.push::<2>(may!(u.memory::<2>(uop))) }),
+                            Quick::Cld => u.state.flags.eager &= !DF,
+                            Quick::Cli => { if u.state.cpl != 0 { break 'general } u.state.flags.eager &= !IF }
+                            Quick::Sti => if u.state.cpl != 0 || u.state.flags.eager & IF == 0 { break 'general }
+                            Quick::Swapgs => { if u.state.cpl != 0 { break 'general } std::mem::swap(&mut u.state.segments[segment::GS].base, &mut u.state.msrs.kernel_gs_base) }
                             Quick::MovzxRB => set!(3, u.reg::<0>(uop.src)),
                             Quick::MovzxRW => set!(3, u.reg::<1>(uop.src)),
-                            Quick::MovzxMB => set!(3, may!(u.memory::<0>(uop))),
-                            Quick::MovzxMW => set!(3, may!(u.memory::<1>(uop))),
                             Quick::MovsxR => {
                                 let value = if uop.sub == 0 { extend(0, u.reg::<0>(uop.src)) } else { extend(1, u.reg::<1>(uop.src)) } as u64;
                                 set!(3, if uop.size == 3 { value } else { value & 0xFFFF_FFFF });
@@ -260,8 +318,6 @@ impl Core<'_> {
                             }
                             Quick::MovsxdRR => set!(3, extend(2, u.reg::<2>(uop.src)) as u64),
                             Quick::MovsxdRM => set!(3, extend(2, may!(u.memory::<2>(uop))) as u64),
-                            Quick::Lea32 => set!(2, u.address(uop)),
-                            Quick::Lea64 => set!(3, u.address(uop)),
                             Quick::IncR32 => { u.step_register::<2>(true, uop); }
                             Quick::IncR64 => { u.step_register::<3>(true, uop); }
                             Quick::DecR32 => { u.step_register::<2>(false, uop); }
@@ -300,16 +356,9 @@ impl Core<'_> {
                             Quick::SetR => set!(0, u.state.flags.condition(uop.sub).into()),
                             Quick::PushR32 => { may!(u.push::<2>(u.reg::<2>(uop.src))); }
                             Quick::PushR64 => { may!(u.push::<3>(u.reg::<3>(uop.src))); }
-                            Quick::PushI64 => { may!(u.push::<3>(uop.imm as u64)); }
-                            Quick::PushM64 => { may!(u.push::<3>(may!(u.memory::<3>(uop)))); }
                             Quick::PopR32 => { may!(u.pop::<2>(uop)); }
                             Quick::PopR64 => { may!(u.pop::<3>(uop)); }
-                            Quick::Leave64 => {
-                                let frame = u.reg::<3>(reg::RBP as u8);
-                                let value = may!(u.load::<3>(frame));
-                                u.state.gpr[reg::RSP] = frame.wrapping_add(8);
-                                u.state.gpr[reg::RBP] = value;
-                            }
+                            Quick::Leave => may!(u.leave(uop)),
                             Quick::Jmp | Quick::Link => break 'branch uop,
                             Quick::Call32 | Quick::Call64 => {
                                 let back = u.state.gpr[CODE_PAGE as usize].wrapping_add(uop.next()) & wrap;
@@ -327,25 +376,33 @@ impl Core<'_> {
                                 break 'jump (uop, target, Some(way));
                             }
                             Quick::JmpR | Quick::JmpM => {
-                                let target = if uop.quick == Quick::JmpR { u.reg::<3>(uop.dst) } else { may!(u.memory::<3>(uop)) };
+                                let target = may!(u.target(uop, uop.quick == Quick::JmpR));
                                 let way = may!(lookup(ways, salt, target));
                                 break 'jump (uop, target, Some(way));
                             }
-                            Quick::CallR64 | Quick::CallM64 => {
-                                let target = if uop.quick == Quick::CallR64 { u.reg::<3>(uop.dst) } else { may!(u.memory::<3>(uop)) };
+                            Quick::CallR | Quick::CallM => {
+                                let target = may!(u.target(uop, uop.quick == Quick::CallR));
                                 let way = may!(lookup(ways, salt, target));
-                                let back = u.state.gpr[CODE_PAGE as usize].wrapping_add(uop.next());
-                                may!(u.push::<3>(back));
+                                let back = u.state.gpr[CODE_PAGE as usize].wrapping_add(uop.next()) & wrap;
+                                may!(if uop.size == 3 { u.push::<3>(back) } else { u.push::<2>(back) });
                                 break 'jump (uop, target, Some(way));
                             }
                             Quick::Jo => jcc!(0),
-                            Quick::Jb => jcc!(1),
-                            Quick::Je => jcc!(2),
-                            Quick::Jbe => jcc!(3),
-                            Quick::Js => jcc!(4),
-                            Quick::Jp => jcc!(5),
-                            Quick::Jl => jcc!(6),
-                            Quick::Jle => jcc!(7),
+                            Quick::Jno => jcc!(1),
+                            Quick::Jb => jcc!(2),
+                            Quick::Jae => jcc!(3),
+                            Quick::Je => jcc!(4),
+                            Quick::Jne => jcc!(5),
+                            Quick::Jbe => jcc!(6),
+                            Quick::Ja => jcc!(7),
+                            Quick::Js => jcc!(8),
+                            Quick::Jns => jcc!(9),
+                            Quick::Jp => jcc!(10),
+                            Quick::Jnp => jcc!(11),
+                            Quick::Jl => jcc!(12),
+                            Quick::Jge => jcc!(13),
+                            Quick::Jle => jcc!(14),
+                            Quick::Jg => jcc!(15),
                             Quick::MovVV => sse!({ let value = u.xmm(uop.src); u.set_xmm(uop.dst, value) }),
                             Quick::MovVMa => sse!({ let value = may!(u.load_word(may!(u.aligned(uop)))); u.set_xmm(uop.dst, value) }),
                             Quick::MovVM => sse!({ let value = may!(u.load_word(u.address(uop))); u.set_xmm(uop.dst, value) }),
@@ -393,65 +450,165 @@ impl Core<'_> {
                             Quick::Cvttsd2si64 => sse!(may!(u.integer_of_double::<3>(uop))),
                             Quick::Cvtss2sd => sse!(may!(u.double_of_single(uop))),
                             Quick::Cvtsd2ss => sse!(may!(u.single_of_double(uop))),
-                            Quick::CmpRR32B => cmp!(rr, 1, 2),
-                            Quick::CmpRR32E => cmp!(rr, 2, 2),
-                            Quick::CmpRR32A => cmp!(rr, 3, 2),
-                            Quick::CmpRR32L => cmp!(rr, 6, 2),
-                            Quick::CmpRR32G => cmp!(rr, 7, 2),
-                            Quick::CmpRR64B => cmp!(rr, 1, 3),
-                            Quick::CmpRR64E => cmp!(rr, 2, 3),
-                            Quick::CmpRR64A => cmp!(rr, 3, 3),
-                            Quick::CmpRR64L => cmp!(rr, 6, 3),
-                            Quick::CmpRR64G => cmp!(rr, 7, 3),
-                            Quick::CmpRI32B => cmp!(ri, 1, 2),
-                            Quick::CmpRI32E => cmp!(ri, 2, 2),
-                            Quick::CmpRI32A => cmp!(ri, 3, 2),
-                            Quick::CmpRI32L => cmp!(ri, 6, 2),
-                            Quick::CmpRI32G => cmp!(ri, 7, 2),
-                            Quick::CmpRI64B => cmp!(ri, 1, 3),
-                            Quick::CmpRI64E => cmp!(ri, 2, 3),
-                            Quick::CmpRI64A => cmp!(ri, 3, 3),
-                            Quick::CmpRI64L => cmp!(ri, 6, 3),
-                            Quick::CmpRI64G => cmp!(ri, 7, 3),
-                            Quick::CmpRI8B => cmp!(ri, 1, 0),
-                            Quick::CmpRI8E => cmp!(ri, 2, 0),
-                            Quick::CmpRI8A => cmp!(ri, 3, 0),
-                            Quick::CmpRI8L => cmp!(ri, 6, 0),
-                            Quick::CmpRI8G => cmp!(ri, 7, 0),
-                            Quick::CmpRR8E => cmp!(rr, 2, 0),
-                            Quick::CmpRR8A => cmp!(rr, 3, 0),
-                            Quick::CmpMI8E => cmp!(mi, 2, 0),
-                            Quick::CmpMI8A => cmp!(mi, 3, 0),
-                            Quick::CmpMI32E => cmp!(mi, 2, 2),
-                            Quick::CmpMI32A => cmp!(mi, 3, 2),
-                            Quick::CmpMI32G => cmp!(mi, 7, 2),
-                            Quick::CmpMI64E => cmp!(mi, 2, 3),
-                            Quick::CmpRM32E => cmp!(rm, 2, 2),
-                            Quick::CmpRM32A => cmp!(rm, 3, 2),
-                            Quick::CmpRM64E => cmp!(rm, 2, 3),
-                            Quick::CmpRM64A => cmp!(rm, 3, 3),
-                            Quick::CmpMR32E => cmp!(mr, 2, 2),
-                            Quick::CmpMR32A => cmp!(mr, 3, 2),
-                            Quick::CmpMR64E => cmp!(mr, 2, 3),
-                            Quick::CmpMR64A => cmp!(mr, 3, 3),
-                            Quick::TestRR8E => test!(rr, 2, 0),
-                            Quick::TestRR8S => test!(rr, 4, 0),
-                            Quick::TestRR32E => test!(rr, 2, 2),
-                            Quick::TestRR32S => test!(rr, 4, 2),
-                            Quick::TestRR32G => test!(rr, 7, 2),
-                            Quick::TestRR64E => test!(rr, 2, 3),
-                            Quick::TestRR64S => test!(rr, 4, 3),
-                            Quick::TestRR64G => test!(rr, 7, 3),
-                            Quick::TestRI8E => test!(ri, 2, 0),
-                            Quick::TestRI32E => test!(ri, 2, 2),
-                            Quick::TestMI8E => test!(mi, 2, 0),
+                            Quick::CmpRR32B => cmp!(rr, 2, 2),
+                            Quick::CmpRR32AE => cmp!(rr, 3, 2),
+                            Quick::CmpRR32E => cmp!(rr, 4, 2),
+                            Quick::CmpRR32NE => cmp!(rr, 5, 2),
+                            Quick::CmpRR32BE => cmp!(rr, 6, 2),
+                            Quick::CmpRR32A => cmp!(rr, 7, 2),
+                            Quick::CmpRR32L => cmp!(rr, 12, 2),
+                            Quick::CmpRR32GE => cmp!(rr, 13, 2),
+                            Quick::CmpRR32LE => cmp!(rr, 14, 2),
+                            Quick::CmpRR32G => cmp!(rr, 15, 2),
+                            Quick::CmpRR64B => cmp!(rr, 2, 3),
+                            Quick::CmpRR64AE => cmp!(rr, 3, 3),
+                            Quick::CmpRR64E => cmp!(rr, 4, 3),
+                            Quick::CmpRR64NE => cmp!(rr, 5, 3),
+                            Quick::CmpRR64BE => cmp!(rr, 6, 3),
+                            Quick::CmpRR64A => cmp!(rr, 7, 3),
+                            Quick::CmpRR64L => cmp!(rr, 12, 3),
+                            Quick::CmpRR64GE => cmp!(rr, 13, 3),
+                            Quick::CmpRR64LE => cmp!(rr, 14, 3),
+                            Quick::CmpRR64G => cmp!(rr, 15, 3),
+                            Quick::CmpRI32B => cmp!(ri, 2, 2),
+                            Quick::CmpRI32AE => cmp!(ri, 3, 2),
+                            Quick::CmpRI32E => cmp!(ri, 4, 2),
+                            Quick::CmpRI32NE => cmp!(ri, 5, 2),
+                            Quick::CmpRI32BE => cmp!(ri, 6, 2),
+                            Quick::CmpRI32A => cmp!(ri, 7, 2),
+                            Quick::CmpRI32L => cmp!(ri, 12, 2),
+                            Quick::CmpRI32GE => cmp!(ri, 13, 2),
+                            Quick::CmpRI32LE => cmp!(ri, 14, 2),
+                            Quick::CmpRI32G => cmp!(ri, 15, 2),
+                            Quick::CmpRI64B => cmp!(ri, 2, 3),
+                            Quick::CmpRI64AE => cmp!(ri, 3, 3),
+                            Quick::CmpRI64E => cmp!(ri, 4, 3),
+                            Quick::CmpRI64NE => cmp!(ri, 5, 3),
+                            Quick::CmpRI64BE => cmp!(ri, 6, 3),
+                            Quick::CmpRI64A => cmp!(ri, 7, 3),
+                            Quick::CmpRI64L => cmp!(ri, 12, 3),
+                            Quick::CmpRI64GE => cmp!(ri, 13, 3),
+                            Quick::CmpRI64LE => cmp!(ri, 14, 3),
+                            Quick::CmpRI64G => cmp!(ri, 15, 3),
+                            Quick::CmpRI8B => cmp!(ri, 2, 0),
+                            Quick::CmpRI8AE => cmp!(ri, 3, 0),
+                            Quick::CmpRI8E => cmp!(ri, 4, 0),
+                            Quick::CmpRI8NE => cmp!(ri, 5, 0),
+                            Quick::CmpRI8BE => cmp!(ri, 6, 0),
+                            Quick::CmpRI8A => cmp!(ri, 7, 0),
+                            Quick::CmpRR8B => cmp!(rr, 2, 0),
+                            Quick::CmpRR8AE => cmp!(rr, 3, 0),
+                            Quick::CmpRR8E => cmp!(rr, 4, 0),
+                            Quick::CmpRR8NE => cmp!(rr, 5, 0),
+                            Quick::CmpRR8BE => cmp!(rr, 6, 0),
+                            Quick::CmpRR8A => cmp!(rr, 7, 0),
+                            Quick::CmpMI8B => cmp!(mi, 2, 0),
+                            Quick::CmpMI8AE => cmp!(mi, 3, 0),
+                            Quick::CmpMI8E => cmp!(mi, 4, 0),
+                            Quick::CmpMI8NE => cmp!(mi, 5, 0),
+                            Quick::CmpMI8BE => cmp!(mi, 6, 0),
+                            Quick::CmpMI8A => cmp!(mi, 7, 0),
+                            Quick::CmpMI16E => cmp!(mi, 4, 1),
+                            Quick::CmpMI16NE => cmp!(mi, 5, 1),
+                            Quick::CmpMI32B => cmp!(mi, 2, 2),
+                            Quick::CmpMI32AE => cmp!(mi, 3, 2),
+                            Quick::CmpMI32E => cmp!(mi, 4, 2),
+                            Quick::CmpMI32NE => cmp!(mi, 5, 2),
+                            Quick::CmpMI32BE => cmp!(mi, 6, 2),
+                            Quick::CmpMI32A => cmp!(mi, 7, 2),
+                            Quick::CmpMI32L => cmp!(mi, 12, 2),
+                            Quick::CmpMI32GE => cmp!(mi, 13, 2),
+                            Quick::CmpMI32LE => cmp!(mi, 14, 2),
+                            Quick::CmpMI32G => cmp!(mi, 15, 2),
+                            Quick::CmpMI64B => cmp!(mi, 2, 3),
+                            Quick::CmpMI64AE => cmp!(mi, 3, 3),
+                            Quick::CmpMI64E => cmp!(mi, 4, 3),
+                            Quick::CmpMI64NE => cmp!(mi, 5, 3),
+                            Quick::CmpMI64BE => cmp!(mi, 6, 3),
+                            Quick::CmpMI64A => cmp!(mi, 7, 3),
+                            Quick::CmpRM32B => cmp!(rm, 2, 2),
+                            Quick::CmpRM32AE => cmp!(rm, 3, 2),
+                            Quick::CmpRM32E => cmp!(rm, 4, 2),
+                            Quick::CmpRM32NE => cmp!(rm, 5, 2),
+                            Quick::CmpRM32BE => cmp!(rm, 6, 2),
+                            Quick::CmpRM32A => cmp!(rm, 7, 2),
+                            Quick::CmpRM64B => cmp!(rm, 2, 3),
+                            Quick::CmpRM64AE => cmp!(rm, 3, 3),
+                            Quick::CmpRM64E => cmp!(rm, 4, 3),
+                            Quick::CmpRM64NE => cmp!(rm, 5, 3),
+                            Quick::CmpRM64BE => cmp!(rm, 6, 3),
+                            Quick::CmpRM64A => cmp!(rm, 7, 3),
+                            Quick::CmpMR32B => cmp!(mr, 2, 2),
+                            Quick::CmpMR32AE => cmp!(mr, 3, 2),
+                            Quick::CmpMR32E => cmp!(mr, 4, 2),
+                            Quick::CmpMR32NE => cmp!(mr, 5, 2),
+                            Quick::CmpMR32BE => cmp!(mr, 6, 2),
+                            Quick::CmpMR32A => cmp!(mr, 7, 2),
+                            Quick::CmpMR64B => cmp!(mr, 2, 3),
+                            Quick::CmpMR64AE => cmp!(mr, 3, 3),
+                            Quick::CmpMR64E => cmp!(mr, 4, 3),
+                            Quick::CmpMR64NE => cmp!(mr, 5, 3),
+                            Quick::CmpMR64BE => cmp!(mr, 6, 3),
+                            Quick::CmpMR64A => cmp!(mr, 7, 3),
+                            Quick::TestRR8E => test!(rr, 4, 0),
+                            Quick::TestRR8NE => test!(rr, 5, 0),
+                            Quick::TestRR8S => test!(rr, 8, 0),
+                            Quick::TestRR8NS => test!(rr, 9, 0),
+                            Quick::TestRR32E => test!(rr, 4, 2),
+                            Quick::TestRR32NE => test!(rr, 5, 2),
+                            Quick::TestRR32S => test!(rr, 8, 2),
+                            Quick::TestRR32NS => test!(rr, 9, 2),
+                            Quick::TestRR32LE => test!(rr, 14, 2),
+                            Quick::TestRR32G => test!(rr, 15, 2),
+                            Quick::TestRR64E => test!(rr, 4, 3),
+                            Quick::TestRR64NE => test!(rr, 5, 3),
+                            Quick::TestRR64S => test!(rr, 8, 3),
+                            Quick::TestRR64NS => test!(rr, 9, 3),
+                            Quick::TestRR64LE => test!(rr, 14, 3),
+                            Quick::TestRR64G => test!(rr, 15, 3),
+                            Quick::TestRI8E => test!(ri, 4, 0),
+                            Quick::TestRI8NE => test!(ri, 5, 0),
+                            Quick::TestHI8E => test!(hi, 4, 0),
+                            Quick::TestHI8NE => test!(hi, 5, 0),
+                            Quick::TestRI32E => test!(ri, 4, 2),
+                            Quick::TestRI32NE => test!(ri, 5, 2),
+                            Quick::TestRI64E => test!(ri, 4, 3),
+                            Quick::TestRI64NE => test!(ri, 5, 3),
+                            Quick::TestMI8E => test!(mi, 4, 0),
+                            Quick::TestMI8NE => test!(mi, 5, 0),
+                            Quick::TestMI32E => test!(mi, 4, 2),
+                            Quick::TestMI32NE => test!(mi, 5, 2),
+                            Quick::AddRI32E => fused!(u.alu::<2>(Op::Add, uop, u.reg::<2>(uop.dst), u.imm::<2>(uop)) == 0, 4),
+                            Quick::AddRI32NE => fused!(u.alu::<2>(Op::Add, uop, u.reg::<2>(uop.dst), u.imm::<2>(uop)) == 0, 5),
+                            Quick::AddRI64E => fused!(u.alu::<3>(Op::Add, uop, u.reg::<3>(uop.dst), u.imm::<3>(uop)) == 0, 4),
+                            Quick::AddRI64NE => fused!(u.alu::<3>(Op::Add, uop, u.reg::<3>(uop.dst), u.imm::<3>(uop)) == 0, 5),
+                            Quick::SubRI32E => fused!(u.alu::<2>(Op::Sub, uop, u.reg::<2>(uop.dst), u.imm::<2>(uop)) == 0, 4),
+                            Quick::SubRI32NE => fused!(u.alu::<2>(Op::Sub, uop, u.reg::<2>(uop.dst), u.imm::<2>(uop)) == 0, 5),
+                            Quick::SubRI64E => fused!(u.alu::<3>(Op::Sub, uop, u.reg::<3>(uop.dst), u.imm::<3>(uop)) == 0, 4),
+                            Quick::SubRI64NE => fused!(u.alu::<3>(Op::Sub, uop, u.reg::<3>(uop.dst), u.imm::<3>(uop)) == 0, 5),
+                            Quick::SubRR32E => fused!(u.alu::<2>(Op::Sub, uop, u.reg::<2>(uop.dst), u.reg::<2>(uop.src)) == 0, 4),
+                            Quick::SubRR32NE => fused!(u.alu::<2>(Op::Sub, uop, u.reg::<2>(uop.dst), u.reg::<2>(uop.src)) == 0, 5),
+                            Quick::SubRR64E => fused!(u.alu::<3>(Op::Sub, uop, u.reg::<3>(uop.dst), u.reg::<3>(uop.src)) == 0, 4),
+                            Quick::SubRR64NE => fused!(u.alu::<3>(Op::Sub, uop, u.reg::<3>(uop.dst), u.reg::<3>(uop.src)) == 0, 5),
+                            Quick::AndRI32E => fused!(u.alu::<2>(Op::And, uop, u.reg::<2>(uop.dst), u.imm::<2>(uop)) == 0, 4),
+                            Quick::AndRI32NE => fused!(u.alu::<2>(Op::And, uop, u.reg::<2>(uop.dst), u.imm::<2>(uop)) == 0, 5),
+                            Quick::AndRI64E => fused!(u.alu::<3>(Op::And, uop, u.reg::<3>(uop.dst), u.imm::<3>(uop)) == 0, 4),
+                            Quick::AndRI64NE => fused!(u.alu::<3>(Op::And, uop, u.reg::<3>(uop.dst), u.imm::<3>(uop)) == 0, 5),
+                            Quick::AndRR32E => fused!(u.alu::<2>(Op::And, uop, u.reg::<2>(uop.dst), u.reg::<2>(uop.src)) == 0, 4),
+                            Quick::AndRR32NE => fused!(u.alu::<2>(Op::And, uop, u.reg::<2>(uop.dst), u.reg::<2>(uop.src)) == 0, 5),
+                            Quick::AndRR64E => fused!(u.alu::<3>(Op::And, uop, u.reg::<3>(uop.dst), u.reg::<3>(uop.src)) == 0, 4),
+                            Quick::AndRR64NE => fused!(u.alu::<3>(Op::And, uop, u.reg::<3>(uop.dst), u.reg::<3>(uop.src)) == 0, 5),
+                            Quick::DecR32E => fused!(u.step_register::<2>(false, uop) == 0, 4),
+                            Quick::DecR32NE => fused!(u.step_register::<2>(false, uop) == 0, 5),
+                            Quick::DecR64E => fused!(u.step_register::<3>(false, uop) == 0, 4),
+                            Quick::DecR64NE => fused!(u.step_register::<3>(false, uop) == 0, 5),
                         }
                         continue 'run;
                     }
                     leave!(General);
                 };
                 if branch.disp != 0 {
-                    left -= u64::from(branch.src);
+                    left -= u64::from(branch.done);
                     start = branch.disp as usize - 1;
                     rest = from(uops, start);
                     if left < BLOCK as u64 { return Stop { why: Why::Limit, at: start, start, left, page } }
@@ -464,7 +621,7 @@ impl Core<'_> {
                 u.state.rip = target;
                 leave!(Unknown);
             };
-            left -= u64::from(branch.src);
+            left -= u64::from(branch.done);
             u.state.gpr[CODE_PAGE as usize] = target & !0xFFF;
             page = way.page;
             start = way.index as usize;
@@ -484,5 +641,5 @@ fn target_of(state: &State, uop: &Uop, wrap: u64) -> u64 {
 /// The micro-operations from an index on.
 #[inline(always)]
 fn from(uops: &[Uop], index: usize) -> std::slice::Iter<'_, Uop> {
-    uops.get(index..).unwrap_or_default().iter()
+    uops[index..].iter()
 }

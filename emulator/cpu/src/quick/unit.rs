@@ -7,7 +7,7 @@ use crate::flags::{Kind, extend, mask, sign};
 use crate::integer::alu;
 use crate::state::{State, reg};
 use crate::tlb::{Entry, SLOTS};
-use crate::uop::{IMM, MEM_SRC, Op, Uop};
+use crate::uop::{HIGH, IMM, MEM_SRC, Op, Uop};
 
 /// Memory beyond this distance from the end goes the general way: so one compare covers an
 /// access of any size.
@@ -50,6 +50,20 @@ impl Unit<'_> {
         let scaled = self.state.gpr[(uop.index & 31) as usize] << (uop.sib & 3);
         let base = self.state.gpr[(uop.base & 31) as usize];
         base.wrapping_add(scaled).wrapping_add(uop.disp as i64 as u64) & self.wrap
+    }
+
+    /// The same, without an index register.
+    #[inline(always)]
+    pub(super) fn base(&self, uop: &Uop) -> u64 {
+        let base = self.state.gpr[(uop.base & 31) as usize];
+        base.wrapping_add(uop.disp as i64 as u64) & self.wrap
+    }
+
+    /// The same, in a segment that does not begin at zero.
+    #[inline(always)]
+    pub(super) fn segmented(&self, uop: &Uop) -> Option<u64> {
+        let segment = self.state.segments.get(uop.segment().wrapping_sub(1))?;
+        Some(self.address(uop).wrapping_add(segment.base))
     }
 
     /// Where in memory a linear address is.
@@ -101,19 +115,32 @@ impl Unit<'_> {
         self.load::<SIZE>(self.address(uop))
     }
 
+    /// The same, without an index register.
+    #[inline(always)]
+    pub(super) fn near<const SIZE: u8>(&self, uop: &Uop) -> Option<u64> {
+        self.load::<SIZE>(self.base(uop))
+    }
+
+    /// The upper byte of a register.
+    #[inline(always)]
+    pub(super) fn high(&self, number: u8) -> u64 {
+        self.state.gpr[(number & 31) as usize] >> 8 & 0xFF
+    }
+
     /// The immediate.
     #[inline(always)]
     pub(super) fn imm<const SIZE: u8>(&self, uop: &Uop) -> u64 {
         uop.imm as u64 & mask(SIZE)
     }
 
-    /// Arithmetic whose destination is a register, or that has none.
+    /// Arithmetic whose destination is a register, or that has none; the result.
     #[inline(always)]
-    pub(super) fn alu<const SIZE: u8>(&mut self, op: Op, uop: &Uop, a: u64, b: u64) {
+    pub(super) fn alu<const SIZE: u8>(&mut self, op: Op, uop: &Uop, a: u64, b: u64) -> u64 {
         let r = alu(&mut self.state.flags, op, SIZE, a, b);
         if !matches!(op, Op::Cmp | Op::Test) {
             self.set_reg::<SIZE>(uop.dst, r);
         }
+        r
     }
 
     /// The same, where the operation is looked up and the source may be anything.
@@ -134,25 +161,66 @@ impl Unit<'_> {
         Some(())
     }
 
+    /// The same with the upper byte of a register as the destination.
+    #[inline(always)]
+    pub(super) fn alu_high(&mut self, uop: &Uop) -> Option<()> {
+        let b = if uop.has(IMM) {
+            self.imm::<0>(uop)
+        } else if uop.src & HIGH != 0 {
+            self.high(uop.src)
+        } else {
+            self.reg::<0>(uop.src)
+        };
+        let r = self.compute::<0>(uop.op, self.high(uop.dst), b);
+        if uop.op != Op::Cmp {
+            let register = &mut self.state.gpr[(uop.dst & 31) as usize];
+            *register = *register & !0xFF00 | r << 8;
+        }
+        Some(())
+    }
+
     /// Arithmetic on memory.
     #[inline(always)]
     pub(super) fn alu_memory<const SIZE: u8>(&mut self, uop: &Uop) -> Option<()> {
         let b = if uop.has(IMM) { self.imm::<SIZE>(uop) } else { self.reg::<SIZE>(uop.src) };
+        self.modify::<SIZE>(uop, |unit, a| unit.compute::<SIZE>(uop.op, a, b))?;
+        Some(())
+    }
+
+    /// Replaces the memory operand by a function of it; what was there.
+    #[inline(always)]
+    pub(super) fn modify<const SIZE: u8>(
+        &mut self,
+        uop: &Uop,
+        f: impl FnOnce(&mut Self, u64) -> u64,
+    ) -> Option<u64> {
         let at = self.place(self.write, self.address(uop), 1 << SIZE)?;
-        let bytes = &mut self.bytes[at..at + (1 << SIZE)];
-        let a = match SIZE {
+        let a = self.word_at::<SIZE>(at)?;
+        let r = f(self, a);
+        self.set_word_at::<SIZE>(at, r)?;
+        Some(a)
+    }
+
+    /// The word at a place in memory.
+    #[inline(always)]
+    fn word_at<const SIZE: u8>(&self, at: usize) -> Option<u64> {
+        let bytes = &self.bytes[at..at + (1 << SIZE)];
+        Some(match SIZE {
             0 => u8::read(bytes)?.into(),
             1 => u16::read(bytes)?.into(),
             2 => u32::read(bytes)?.into(),
             _ => u64::read(bytes)?,
-        };
-        let r = self.compute::<SIZE>(uop.op, a, b);
+        })
+    }
+
+    #[inline(always)]
+    fn set_word_at<const SIZE: u8>(&mut self, at: usize, value: u64) -> Option<()> {
         let bytes = &mut self.bytes[at..at + (1 << SIZE)];
         match SIZE {
-            0 => (r as u8).write(bytes),
-            1 => (r as u16).write(bytes),
-            2 => (r as u32).write(bytes),
-            _ => r.write(bytes),
+            0 => (value as u8).write(bytes),
+            1 => (value as u16).write(bytes),
+            2 => (value as u32).write(bytes),
+            _ => value.write(bytes),
         }
     }
 
@@ -167,6 +235,7 @@ impl Unit<'_> {
             Op::Sub | Op::Cmp => alu(flags, Op::Sub, SIZE, a, b),
             Op::Or => alu(flags, Op::Or, SIZE, a, b),
             Op::Xor => alu(flags, Op::Xor, SIZE, a, b),
+            Op::Neg => alu(flags, Op::Sub, SIZE, 0, a),
             _ => alu(flags, Op::And, SIZE, a, b),
         }
     }
@@ -180,9 +249,10 @@ impl Unit<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn step_register<const SIZE: u8>(&mut self, up: bool, uop: &Uop) {
+    pub(super) fn step_register<const SIZE: u8>(&mut self, up: bool, uop: &Uop) -> u64 {
         let r = self.step::<SIZE>(up, self.reg::<SIZE>(uop.dst));
         self.set_reg::<SIZE>(uop.dst, r);
+        r
     }
 
     #[inline(always)]
@@ -233,6 +303,19 @@ impl Unit<'_> {
         self.shift::<SIZE>(op, uop, count);
     }
 
+    /// ROL and ROR by a count that is not zero.
+    #[inline(always)]
+    pub(super) fn rotate<const SIZE: u8>(&mut self, left: bool, uop: &Uop) {
+        let (a, count, bits) = (self.reg::<SIZE>(uop.dst), uop.imm as u32, 8u32 << SIZE);
+        let count = if left { count } else { bits - count };
+        let r = (a << count | a >> (bits - count)) & mask(SIZE);
+        let top = r & sign(SIZE) != 0;
+        let carry = if left { r & 1 != 0 } else { top };
+        let other = if left { carry } else { r & sign(SIZE) >> 1 != 0 };
+        self.state.flags.set_carry_overflow(carry, top != other);
+        self.set_reg::<SIZE>(uop.dst, r);
+    }
+
     #[inline(always)]
     pub(super) fn product<const SIZE: u8>(&mut self, uop: &Uop, a: u64, b: u64) {
         let (a, b) = (extend(SIZE, a), extend(SIZE, b));
@@ -245,57 +328,13 @@ impl Unit<'_> {
             (low, extend(SIZE, low) != product)
         };
         self.set_reg::<SIZE>(uop.dst, low);
-        // As `of_product` has it: CF and OF together, and ZF never set.
+        self.note_product::<SIZE>(low, wide);
+    }
+
+    /// Flags as `of_product` has them: CF and OF together, and ZF never set.
+    #[inline(always)]
+    pub(super) fn note_product<const SIZE: u8>(&mut self, low: u64, wide: bool) {
         let shown = if low == 0 { EVEN } else { low };
         self.state.flags.set(Kind::Shift, SIZE, wide.into(), wide.into(), shown);
-    }
-
-    #[inline(always)]
-    pub(super) fn push<const SIZE: u8>(&mut self, value: u64) -> Option<()> {
-        let top = self.state.gpr[reg::RSP].wrapping_sub(1 << SIZE) & self.wrap;
-        self.store::<SIZE>(top, value)?;
-        self.state.gpr[reg::RSP] = top;
-        Some(())
-    }
-
-    /// The value on top of the stack, and the stack pointer without it.
-    #[inline(always)]
-    pub(super) fn top<const SIZE: u8>(&self) -> Option<(u64, u64)> {
-        let top = self.state.gpr[reg::RSP] & self.wrap;
-        Some((self.load::<SIZE>(top)?, top.wrapping_add(1 << SIZE) & self.wrap))
-    }
-
-    #[inline(always)]
-    pub(super) fn pop<const SIZE: u8>(&mut self, uop: &Uop) -> Option<()> {
-        let (value, behind) = self.top::<SIZE>()?;
-        self.state.gpr[reg::RSP] = behind;
-        self.set_reg::<SIZE>(uop.dst, value);
-        Some(())
-    }
-
-    /// Does a condition (by half of its number) hold behind a compare?
-    #[inline(always)]
-    pub(super) fn compare<const SIZE: u8>(&mut self, half: u8, a: u64, b: u64) -> bool {
-        let r = a.wrapping_sub(b) & mask(SIZE);
-        self.state.flags.set(Kind::Sub, SIZE, a, b, r);
-        match half {
-            1 => a < b,
-            2 => a == b,
-            3 => a <= b,
-            6 => extend(SIZE, a) < extend(SIZE, b),
-            _ => extend(SIZE, a) <= extend(SIZE, b),
-        }
-    }
-
-    /// The same behind a test.
-    #[inline(always)]
-    pub(super) fn test<const SIZE: u8>(&mut self, half: u8, a: u64, b: u64) -> bool {
-        let r = a & b;
-        self.state.flags.set_logic(SIZE, r);
-        match half {
-            2 => r == 0,
-            4 => r & sign(SIZE) != 0,
-            _ => r == 0 || r & sign(SIZE) != 0,
-        }
     }
 }
