@@ -60,6 +60,19 @@ async function tamper(page: Page, store: string, damage: Damage, only?: string[]
   );
 }
 
+/** Process numbers of the browsers of a profile, without those of their helpers. */
+function browsers(profile: string): number[] {
+  const isOne = (entry: string): boolean => {
+    try {
+      const words = fs.readFileSync(`/proc/${entry}/cmdline`, "utf8").split("\0");
+      return words.includes(`--user-data-dir=${profile}`) && !words.some((word) => word.startsWith("--type="));
+    } catch {
+      return false;
+    }
+  };
+  return fs.readdirSync("/proc").filter((entry) => /^\d+$/.test(entry) && isOne(entry)).map(Number);
+}
+
 function keys(page: Page): Promise<string[]> {
   return page.evaluate(
     () =>
@@ -159,42 +172,48 @@ eachKernel((kernel) => {
         ...config.use!.launchOptions,
         viewport: { width: 1000, height: 700 },
       });
-      const pid = Number(
-        fs.readdirSync("/proc").find((entry) => {
-          if (!/^\d+$/.test(entry)) return false;
-          try {
-            const words = fs.readFileSync(`/proc/${entry}/cmdline`, "utf8").split("\0");
-            return words.includes(`--user-data-dir=${profile}`) && !words.some((word) => word.startsWith("--type="));
-          } catch {
-            return false;
-          }
-        }),
-      );
+      const pid = browsers(profile)[0]!;
       return { context, page: context.pages()[0] ?? (await context.newPage()), pid };
     };
     let acknowledged = 0;
+    let span = 0;
+    const found = { acknowledged: 0, underWay: 0 };
     for (let round = 0; round <= KILLS; round++) {
       const { context, page, pid } = await launch();
       const machine = await small(page);
       const said = await machine.run("echo n=$((n))");
-      const found = Number(/^n=(\d+)$/m.exec(said)?.[1] ?? Number.NaN);
+      const n = Number(/^n=(\d+)$/m.exec(said)?.[1] ?? Number.NaN);
       // Either the last acknowledged save, or the one that was under way when the end came.
       const seen = `round ${round}: ${said}\n${await machine.text()}\n${await page.getByTestId("notices").textContent()}`;
-      expect([acknowledged, acknowledged + 1], seen).toContain(found);
+      expect([acknowledged, acknowledged + 1], seen).toContain(n);
+      found[n === acknowledged ? "acknowledged" : "underWay"]++;
+      if (round % 10 === 0 || round === KILLS) {
+        console.log(`${round} kills: ${found.acknowledged} times the acknowledged save, ${found.underWay} times the one under way`);
+      }
       if (round === KILLS) {
         await context.close();
         break;
       }
-      const next = found + 1;
-      acknowledged = found;
+      const next = n + 1;
+      acknowledged = n;
       await machine.run(`n=${next}; dd if=/dev/urandom of=/tmp/noise bs=1M count=8 2>/dev/null`);
-      const took = round === 0 ? 0 : Math.random() * 700;
-      const save = machine.save().then(() => (acknowledged = next), () => {});
+      const start = Date.now();
+      const save = machine.save().then(
+        () => {
+          acknowledged = next;
+          span = Date.now() - start;
+        },
+        () => {},
+      );
+      // From before its beginning to a little after its end.
       if (round === 0) await save;
-      else await new Promise((done) => setTimeout(done, took));
+      else await new Promise((done) => setTimeout(done, Math.random() * 1.3 * span));
       process.kill(pid, "SIGKILL");
       await Promise.race([save, new Promise((done) => setTimeout(done, 1_000))]);
       await context.close().catch(() => {});
+      await expect.poll(() => browsers(profile), { timeout: 30_000 }).toEqual([]);
+      // The lock names a process; another one may have its number by now, and would be asked.
+      for (const name of fs.readdirSync(profile).filter((name) => name.startsWith("Singleton"))) fs.rmSync(path.join(profile, name));
     }
     fs.rmSync(profile, { recursive: true, force: true });
   });
