@@ -30,9 +30,10 @@ function chunk(bytes: Buffer, counter: number): Node {
   let key = IV;
   for (let at = 0; ; at += BLOCK) {
     const length = Math.min(BLOCK, bytes.length - at);
-    const block = Buffer.alloc(BLOCK);
-    bytes.copy(block, 0, at, at + length);
-    const words = Array.from({ length: 16 }, (_, index) => block.readUInt32LE(4 * index));
+    const block = length < BLOCK ? Buffer.concat([bytes.subarray(at), Buffer.alloc(BLOCK - length)]) : bytes;
+    const from = length < BLOCK ? 0 : at;
+    const words = new Array<number>(16);
+    for (let index = 0; index < 16; index++) words[index] = block.readInt32LE(from + 4 * index);
     const last = at + BLOCK >= bytes.length;
     const node = { key, words, counter, length, flags: (at === 0 ? FLAG.start : 0) | (last ? FLAG.end : 0) };
     if (last) return node;
@@ -40,26 +41,39 @@ function chunk(bytes: Buffer, counter: number): Node {
   }
 }
 
-function compress({ key, words, counter, length, flags }: Node): number[] {
+/** Which words each round mixes in, in its order. */
+const ROUNDS = [Array.from({ length: 16 }, (_, index) => index)];
+while (ROUNDS.length < 7) ROUNDS.push(PERMUTATION.map((from) => ROUNDS.at(-1)![from]!));
+
+const v = new Int32Array(16);
+
+function compress({ key, words: m, counter, length, flags }: Node): number[] {
+  v.set(key);
+  v.set(IV.slice(0, 4), 8);
   // The counter of what a test hashes has no upper half.
-  const v = [...key, ...IV.slice(0, 4), counter, 0, length, flags];
-  const mix = (a: number, b: number, c: number, d: number, x: number, y: number) => {
-    v[a] = (v[a]! + v[b]! + x) | 0;
-    v[d] = turn(v[d]! ^ v[a]!, 16);
-    v[c] = (v[c]! + v[d]!) | 0;
-    v[b] = turn(v[b]! ^ v[c]!, 12);
-    v[a] = (v[a]! + v[b]! + y) | 0;
-    v[d] = turn(v[d]! ^ v[a]!, 8);
-    v[c] = (v[c]! + v[d]!) | 0;
-    v[b] = turn(v[b]! ^ v[c]!, 7);
-  };
-  let m = words;
-  for (let round = 0; round < 7; round++) {
-    for (let column = 0; column < 4; column++) mix(column, column + 4, column + 8, column + 12, m[2 * column]!, m[2 * column + 1]!);
-    for (let side = 0; side < 4; side++) mix(side, ((side + 1) % 4) + 4, ((side + 2) % 4) + 8, ((side + 3) % 4) + 12, m[2 * side + 8]!, m[2 * side + 9]!);
-    m = PERMUTATION.map((from) => m[from]!);
+  v.set([counter, 0, length, flags], 12);
+  for (const order of ROUNDS) {
+    for (let step = 0; step < 8; step++) {
+      // Four columns, then four diagonals.
+      const turned = step < 4 ? 0 : 1;
+      const at = step & 3;
+      mix(at, ((at + turned) & 3) + 4, ((at + 2 * turned) & 3) + 8, ((at + 3 * turned) & 3) + 12, m[order[2 * step]!]!, m[order[2 * step + 1]!]!);
+    }
   }
-  return v.slice(0, 8).map((word, index) => word ^ v[index + 8]!);
+  const out = new Array<number>(8);
+  for (let index = 0; index < 8; index++) out[index] = v[index]! ^ v[index + 8]!;
+  return out;
+}
+
+function mix(a: number, b: number, c: number, d: number, x: number, y: number): void {
+  v[a] = v[a]! + v[b]! + x;
+  v[d] = turn(v[d]! ^ v[a]!, 16);
+  v[c] = v[c]! + v[d]!;
+  v[b] = turn(v[b]! ^ v[c]!, 12);
+  v[a] = v[a]! + v[b]! + y;
+  v[d] = turn(v[d]! ^ v[a]!, 8);
+  v[c] = v[c]! + v[d]!;
+  v[b] = turn(v[b]! ^ v[c]!, 7);
 }
 
 const turn = (word: number, by: number) => (word >>> by) | (word << (32 - by));

@@ -133,11 +133,19 @@ eachKernel((kernel) => {
     await machine.run("which=other");
     await machine.save();
     await page.getByRole("link", { name: "Snapshots" }).first().click();
+    // How much room there is stands beside the button that saves, and whether it is for good.
+    await expect(page.getByTestId("snapshot-save")).toBeEnabled();
+    await expect(page.getByTestId("snapshot-usage")).toContainText(/^\d.* of \d.* used; (kept|may be removed)/);
     const list = page.getByTestId("snapshot-list");
     const item = list.getByTestId("snapshot-item").filter({ hasText: "with 42" });
     await expect(item).toBeVisible();
-    await expect(item).toContainText("MB");
+    await expect(item).toContainText(/\d MB, .*(its own|shared)/);
+    await expect(item).toContainText("just now");
+    // The thumbnail is the screen as it was, in small.
+    await expect(item.locator("pre")).toContainText("which=$((6*7))");
+    await expect(item.locator("pre")).not.toContainText("which=other");
     await item.getByTestId("snapshot-verify").click();
+    await expect(page.getByTestId("snapshot-said")).toContainText("is whole");
     const download = page.waitForEvent("download");
     await item.getByTestId("snapshot-export").click();
     const file = await (await download).path();
