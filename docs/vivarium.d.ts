@@ -61,6 +61,8 @@ interface VivariumStats {
   instructions: number | null;
   /** Guest memory in MiB; null for an engine without memory of its own. */
   memoryMib: number | null;
+  /** Bytes of linear memory that the machine takes, the guest's among them; compiled code is not counted. */
+  hostBytes: number;
   /** Image bytes fetched over the network since boot. */
   fetched: number;
   /** Files and chunks fetched over the network since boot. */

@@ -303,7 +303,7 @@ fn choice(options: &JsValue) -> Result<Choice, JsValue> {
     if let Some(value) = read("engine") {
         let engine = value.as_string().and_then(|name| engines::named(&name));
         choice.engine =
-            Some(engine.ok_or_else(|| invalid("engine", &value, "sim, v86 or kernel"))?);
+            Some(engine.ok_or_else(|| invalid("engine", &value, "sim, v86, x86-64 or kernel"))?);
     }
     if let Some(value) = read("memory") {
         let whole = |number: &f64| number.fract() == 0.0 && (1.0..=65536.0).contains(number);
@@ -342,6 +342,7 @@ fn stats_object(stats: &Stats) -> JsValue {
     put(&object, "mips", &number(stats.mips));
     put(&object, "instructions", &number(stats.instructions.map(|count| count as f64)));
     put(&object, "memoryMib", &number(stats.memory_mib.map(f64::from)));
+    put(&object, "hostBytes", &number(Some(stats.host_bytes as f64)));
     put(&object, "fetched", &number(Some(stats.fetched as f64)));
     put(&object, "requests", &number(Some(stats.requests as f64)));
     put(&object, "console", &number(Some(stats.console as f64)));

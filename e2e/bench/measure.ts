@@ -2,6 +2,12 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
+import path from "node:path";
+import type { Browser, BrowserContext } from "@playwright/test";
+import { Machine, type BootOptions, type BootResult } from "../pages/machine.ts";
+
+/** How often each thing is measured. */
+export const RUNS = Number(process.env.VIVARIUM_BENCH_RUNS ?? 5);
 
 export type Row = { name: string; unit: string; median: number; runs: number[]; note?: string };
 
@@ -13,6 +19,14 @@ export function median(values: number[]): number {
 
 export class Table {
   readonly rows: Row[] = [];
+
+  /** One more run of a row. */
+  put(name: string, unit: string, value: number, note?: string): void {
+    const row = this.rows.find((row) => row.name === name);
+    if (!row) return this.add(name, unit, [value], note);
+    row.runs.push(value);
+    row.median = median(row.runs);
+  }
 
   add(name: string, unit: string, runs: number[], note?: string): void {
     this.rows.push({ name, unit, median: median(runs), runs, note });
@@ -45,7 +59,51 @@ export function machine(browser: string): Record<string, string | number> {
   };
 }
 
-export function save(path: string, result: unknown): void {
-  fs.mkdirSync(path.replace(/\/[^/]*$/, ""), { recursive: true });
-  fs.writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
+/** Prints a table, and writes it to e2e/results/bench-NAME.json. */
+export function publish(name: string, about: Record<string, string | number>, table: Table): void {
+  console.log(`\n${Object.entries(about).map(([key, value]) => `${key}: ${value}`).join("\n")}\n\n${table.print()}\n`);
+  const folder = path.resolve(import.meta.dirname, "../results");
+  fs.mkdirSync(folder, { recursive: true });
+  fs.writeFileSync(path.join(folder, `bench-${name}.json`), `${JSON.stringify({ machine: about, rows: table.rows }, null, 2)}\n`);
+}
+
+/** A page with a storage of its own. */
+export async function withPage<T>(browser: Browser, work: (machine: Machine, context: BrowserContext) => Promise<T>): Promise<T> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  try {
+    return await work(new Machine(await context.newPage()), context);
+  } finally {
+    await context.close();
+  }
+}
+
+export function expectOk(result: BootResult): void {
+  if (!result.ok) throw new Error(result.message);
+}
+
+/** Milliseconds of a cold boot until the shell has said that it is ready. */
+export function bootTime(machine: Machine, engine: string, flavour: string): Promise<number> {
+  return machine.page.evaluate(
+    async ([engine, flavour]) => {
+      const start = performance.now();
+      await window.vivarium.boot({ engine, flavour, memory: 256, start: "cold" } as never);
+      return performance.now() - start;
+    },
+    [engine, flavour],
+  );
+}
+
+/** Milliseconds from the call of boot until the shell has answered a key. */
+export function answered(machine: Machine, options: BootOptions): Promise<number> {
+  return machine.page.evaluate(async (options) => {
+    const start = performance.now();
+    let seen = "";
+    const off = window.vivarium.on("console", (text) => (seen += text));
+    await window.vivarium.boot(options as never);
+    seen = "";
+    window.vivarium.console.write("#");
+    while (!seen.includes("#")) await new Promise((done) => setTimeout(done, 1));
+    off();
+    return performance.now() - start;
+  }, options);
 }

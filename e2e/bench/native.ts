@@ -4,17 +4,22 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import zlib from "node:zlib";
+import type { Kernel } from "../pages/engines.ts";
 
 const here = import.meta.dirname;
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), "vivarium-bench-"));
 process.on("exit", () => fs.rmSync(scratch, { recursive: true, force: true }));
 
-/** Compiles the small workloads; they run on the host and in the guest alike. */
-export function native(): string {
-  const binary = path.join(scratch, "guest");
-  const flags = "-m32 -O2 -msse2 -mfpmath=sse -ffreestanding -fno-stack-protector -fno-pie -no-pie -static -nostdlib";
+/** What the small program can do, by the words that it takes. */
+export const WORKLOADS = ["integer", "memory", "float", "syscall", "fork+exec"];
+
+/** The small program for so many bits; it runs on the host and in the guest alike. */
+export function compile(width: number): string {
+  const binary = path.join(scratch, `guest${width}`);
+  if (fs.existsSync(binary)) return binary;
+  const flags = "-O2 -msse2 -mfpmath=sse -ffreestanding -fno-stack-protector -fno-pie -no-pie -static -nostdlib";
   const quiet = "-fno-tree-loop-distribute-patterns"; // no calls of a memset that is not there
-  execFileSync("gcc", [...flags.split(" "), quiet, "-o", binary, path.join(here, "guest.c")]);
+  execFileSync("gcc", [`-m${width}`, ...flags.split(" "), quiet, "-o", binary, path.join(here, "guest.c")]);
   return binary;
 }
 
@@ -29,40 +34,43 @@ const program = [
   "print(time.perf_counter_ns() - t, s)",
 ].join("\n");
 
-let interpreter: string[] | undefined;
+/** How the dynamic linker of an image is called, and where its libraries are. */
+const LINKERS = {
+  i386: { name: "ld-linux.so.2", triplet: "i386-linux-gnu" },
+  amd64: { name: "ld-linux-x86-64.so.2", triplet: "x86_64-linux-gnu" },
+};
 
-/** The guest's own python, taken out of its disk and run on the host. */
-function guestPython(): string[] {
-  if (interpreter) return interpreter;
-  const image = path.resolve(here, "../../image/out/i386");
-  const manifest = JSON.parse(fs.readFileSync(path.join(image, "full.json"), "utf8"));
-  const disk = path.join(scratch, "root.squashfs");
+/** The root file system of an image, unpacked once. */
+function root(image: Kernel["image"]): string {
+  const root = path.join(scratch, image);
+  if (fs.existsSync(root)) return root;
+  const out = path.resolve(here, "../../image/out", image);
+  const manifest = JSON.parse(fs.readFileSync(path.join(out, "full.json"), "utf8"));
+  const disk = path.join(scratch, `${image}.squashfs`);
   const file = fs.openSync(disk, "w");
   manifest.disk.chunks.forEach((chunk: { id: string } | null, index: number) => {
     if (!chunk) return;
-    const bytes = zlib.inflateSync(fs.readFileSync(path.join(image, manifest.disk.path, chunk.id)));
+    const bytes = zlib.inflateSync(fs.readFileSync(path.join(out, manifest.disk.path, chunk.id)));
     fs.writeSync(file, bytes, 0, bytes.length, index * manifest.disk.chunk_size);
   });
   fs.ftruncateSync(file, manifest.disk.size);
   fs.closeSync(file);
-  const root = path.join(scratch, "root");
   execFileSync("unsquashfs", ["-no-progress", "-quiet", "-no-xattrs", "-d", root, disk], { stdio: "ignore" });
-  const find = (name: string) =>
-    ["lib/i386-linux-gnu", "usr/lib/i386-linux-gnu", "lib", "usr/lib"]
-      .map((folder) => path.join(root, folder, name))
-      .find((file) => fs.existsSync(file))!;
-  const libraries = ["lib/i386-linux-gnu", "usr/lib/i386-linux-gnu"].map((folder) => path.join(root, folder));
-  interpreter = [find("ld-linux.so.2"), "--library-path", libraries.join(":"), path.join(root, "usr/bin/python3")];
-  process.env.PYTHONHOME = path.join(root, "usr");
-  return interpreter;
+  return root;
 }
 
-function runNative(): number {
-  const [loader, ...rest] = guestPython();
-  const text = execFileSync(loader!, [...rest, "-c", program], { encoding: "utf8" });
+/** The guest's own python, taken out of its disk, on the host. */
+export function python(image: Kernel["image"]): { program: string; ms: number; answer: string } {
+  const { name, triplet } = LINKERS[image];
+  const unpacked = root(image);
+  const folders = ["lib", "usr/lib"].map((folder) => path.join(unpacked, folder, triplet));
+  const linker = [...folders, path.join(unpacked, "lib"), path.join(unpacked, "lib64"), path.join(unpacked, "usr/lib64")]
+    .map((folder) => path.join(folder, name))
+    .find((file) => fs.existsSync(file))!;
+  const text = execFileSync(linker, ["--library-path", folders.join(":"), path.join(unpacked, "usr/bin/python3"), "-c", program], {
+    encoding: "utf8",
+    env: { ...process.env, PYTHONHOME: path.join(unpacked, "usr") },
+  });
   const [time, answer] = text.trim().split(" ");
-  python.answer ||= answer!;
-  return Number(time) / 1e6;
+  return { program, ms: Number(time) / 1e6, answer: answer! };
 }
-
-export const python = { program, answer: "", native: runNative };

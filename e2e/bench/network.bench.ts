@@ -9,6 +9,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
+import { KERNELS } from "../pages/engines.ts";
 import { Machine } from "../pages/machine.ts";
 import type { Child } from "../servers/child.ts";
 import { wispJs } from "../servers/peers.ts";
@@ -16,9 +17,8 @@ import { Plain } from "../servers/plain.ts";
 import { Relay, program } from "../servers/relay.ts";
 import { LARGE } from "../servers/web.ts";
 import { WEB, World } from "../servers/world.ts";
-import { Table, machine, median, save } from "./measure.ts";
+import { RUNS, Table, machine, median, publish } from "./measure.ts";
 
-const RUNS = Number(process.env.VIVARIUM_BENCH_RUNS ?? 5);
 const here = import.meta.dirname;
 
 /** Bytes that a guest uploads: what fits into its memory disk beside a guest of 128 MiB. */
@@ -31,7 +31,7 @@ type Ports = { source: number; sink: number; echo: number };
 
 test("network of a guest", async ({ browser }) => {
   const table = new Table();
-  const about = machine(browser.version());
+  const about = { ...machine(browser.version()), relay: built() };
   const world = await World.start();
   await guests(browser, table, world);
   await world.stop();
@@ -42,23 +42,20 @@ test("relay alone", async () => {
   const table = new Table();
   const { browser: _, ...about } = machine("none");
   await relays(table);
-  publish("relay", about, table);
+  publish("relay", { ...about, relay: built() }, table);
 });
 
-function publish(name: string, machine: Record<string, string | number>, table: Table): void {
-  const about = { ...machine, relay: path.basename(path.dirname(program())) };
-  console.log(`\n${Object.entries(about).map(([key, value]) => `${key}: ${value}`).join("\n")}\n\n${table.print()}\n`);
-  save(path.resolve(here, `../results/bench-${name}.json`), { machine: about, rows: table.rows });
+/** How the relay was built. */
+function built(): string {
+  return path.basename(path.dirname(program()));
 }
 
-/** Through an emulated guest, with our gateway and with v86's own adapter, by turns. */
+/** Through an emulated guest: each engine with our gateway, and v86's own adapter, by turns. */
 async function guests(browser: Browser, table: Table, world: World): Promise<void> {
-  const rows = new Map<string, number[]>();
-  const add = (name: string, value: number) => rows.set(name, [...(rows.get(name) ?? []), value]);
   const relay = await Relay.start(world.flags(true));
-  const ours = async (page: Page) => {
+  const ours = (engine: string) => async (page: Page) => {
     const machine = await new Machine(page).open(`autoboot=0&net=${encodeURIComponent(relay.url)}`);
-    expect(await machine.boot({ engine: "v86", flavour: "busybox", memory: 128 })).toEqual({ ok: true });
+    expect(await machine.boot({ engine, flavour: "busybox", memory: 128 })).toEqual({ ok: true });
     await machine.run("until ifconfig eth0 | grep -q inet; do sleep 0.2; done");
     await page.waitForFunction(() => window.vivarium.network.status().relay.type === "up");
     return { run: (command: string) => machine.run(command, 300_000), base: world.web.at(WEB), stop: async () => {} };
@@ -68,14 +65,19 @@ async function guests(browser: Browser, table: Table, world: World): Promise<voi
     const run = async (command: string) => (await plain.run(command)).output;
     return { run, base: `http://127.0.0.1:${world.web.port}/`, stop: () => plain.stop() };
   };
+  const ways = [
+    ...KERNELS.map(({ name }) => [`${name}, our gateway`, ours(name)] as const),
+    ["v86, its own adapter", theirs] as const,
+  ];
   for (let run = 0; run < RUNS; run++) {
-    for (const [name, boot] of [["our gateway", ours], ["its own adapter", theirs]] as const) {
+    for (const [name, boot] of ways) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
       const guest = await boot(await context.newPage());
       const rate = async (what: string, bytes: number, command: string, proof: string) => {
         const start = performance.now();
         expect(await guest.run(command)).toContain(proof);
-        add(`v86, ${name}: ${what}`, (bytes * 1_000) / (performance.now() - start) / 1e6);
+        const speed = (bytes * 1_000) / (performance.now() - start) / 1e6;
+        table.put(`${name}: ${what}`, "MB/s", speed, "plain HTTP, server on loopback");
       };
       await guest.run(`wget -q -O /dev/null ${guest.base}status`);
       await rate("download", LARGE, `wget -q -O - ${guest.base}large | wc -c`, `${LARGE}`);
@@ -87,7 +89,6 @@ async function guests(browser: Browser, table: Table, world: World): Promise<voi
     }
   }
   await relay.kill();
-  for (const [name, values] of rows) table.add(name, "MB/s", values, "plain HTTP, server on loopback");
 }
 
 /** The relay alone, and wisp-js in its place, with the same client and servers. */
@@ -104,11 +105,6 @@ async function relays(table: Table): Promise<void> {
     ["our relay", async () => (await Relay.start(flags)).process],
     ["wisp-js", () => wispJs(1)],
   ];
-  const rows = new Map<string, { unit: string; values: number[] }>();
-  const add = (name: string, unit: string, value: number) => {
-    if (!rows.has(name)) rows.set(name, { unit, values: [] });
-    rows.get(name)!.values.push(value);
-  };
   const direct: number[] = [];
   for (let run = 0; run < RUNS; run++) {
     direct.push(await roundTrip(ports.echo));
@@ -116,19 +112,18 @@ async function relays(table: Table): Promise<void> {
       const server = await start();
       for (const streams of [1, 32]) {
         const words = streams === 1 ? "1 stream" : `${streams} streams`;
-        add(`${name}: download, ${words}`, "MB/s", (await load(server.url, "download", ports.source, streams)) / 1e6);
-        add(`${name}: upload, ${words}`, "MB/s", (await load(server.url, "upload", ports.sink, streams)) / 1e6);
+        table.put(`${name}: download, ${words}`, "MB/s", (await load(server.url, "download", ports.source, streams)) / 1e6);
+        table.put(`${name}: upload, ${words}`, "MB/s", (await load(server.url, "upload", ports.sink, streams)) / 1e6);
       }
-      add(`${name}: added round-trip time`, "ms", (await load(server.url, "latency", ports.echo, 1)) - direct.at(-1)!);
+      table.put(`${name}: added round-trip time`, "ms", (await load(server.url, "latency", ports.echo, 1)) - direct.at(-1)!);
       await server.kill();
       const fresh = await start();
-      add(`${name}: memory of an idle stream`, "kB", (await idle(fresh, ports.echo)) / 1e3);
+      table.put(`${name}: memory of an idle stream`, "kB", (await idle(fresh, ports.echo)) / 1e3);
       await fresh.kill();
     }
   }
   peer.stdin!.end();
   fs.rmSync(path.dirname(config), { recursive: true });
-  for (const [name, { unit, values }] of rows) table.add(name, unit, values);
 }
 
 function client(url: string, mode: string, port: number, streams: number): string[] {

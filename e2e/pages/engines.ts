@@ -5,6 +5,8 @@ import { test } from "@playwright/test";
 export type Kernel = {
   /** Its name in the address and for programs. */
   name: string;
+  /** The image that it boots. */
+  image: "i386" | "amd64";
   /** Guest memory in MiB: the least that boots quickly, much, and too little for it. */
   memory: { small: number; large: number; impossible: number };
   /** What `uname -m` says in it. */
@@ -14,8 +16,8 @@ export type Kernel = {
 };
 
 export const KERNELS: Kernel[] = [
-  { name: "v86", memory: { small: 128, large: 512, impossible: 16 }, machine: /^i686$/m, kernelFile: "/bzImage" },
-  { name: "x86-64", memory: { small: 128, large: 512, impossible: 16 }, machine: /^x86_64$/m, kernelFile: "/vmlinux" },
+  { name: "v86", image: "i386", memory: { small: 128, large: 512, impossible: 16 }, machine: /^i686$/m, kernelFile: "/bzImage" },
+  { name: "x86-64", image: "amd64", memory: { small: 128, large: 512, impossible: 16 }, machine: /^x86_64$/m, kernelFile: "/vmlinux" },
 ];
 
 /** The one that `engine=kernel` means. */

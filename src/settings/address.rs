@@ -36,7 +36,7 @@ pub(crate) fn parse(
     let mut read = Reader { value: &value, complaints: &mut complaints };
     let memory = format!("a whole number from {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
     let address = Address {
-        engine: read.one("engine", "sim, v86 or kernel", engines::named),
+        engine: read.one("engine", "sim, v86, x86-64 or kernel", engines::named),
         memory_mib: read.one("memory", &memory, |text| {
             text.parse().ok().filter(|mib| MEMORY_MIB.contains(mib))
         }),
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_bad_value_is_named_together_with_what_is_allowed() {
         for (name, value, allowed) in [
-            ("engine", "qemu", "sim, v86 or kernel"),
+            ("engine", "qemu", "sim, v86, x86-64 or kernel"),
             ("memory", "63", "64 to 1984"),
             ("memory", "lots", "64 to 1984"),
             ("autoboot", "yes", "0 or 1"),

@@ -32,6 +32,7 @@ const WEB: &[&str] = &[
     "emulator-protocol",
     "emulator-snapshot",
     "emulator-store",
+    "emulator-cpu",
 ];
 
 /// Lines of a failed check that are shown.

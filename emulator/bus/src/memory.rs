@@ -132,14 +132,14 @@ impl Memory {
 
     /// Notes that a processor holds decoded instructions of the page of `address`.
     pub fn note_code(&mut self, address: u64) {
-        if let Some(notes) = self.notes.get_mut(address as usize / PAGE_SIZE) {
-            *notes |= CODE;
+        if self.holds(address) {
+            self.notes[address as usize / PAGE_SIZE] |= CODE;
         }
     }
 
     /// Does a processor hold decoded instructions of the page of `address`?
     pub fn is_code(&self, address: u64) -> bool {
-        self.notes.get(address as usize / PAGE_SIZE).is_some_and(|notes| notes & CODE != 0)
+        self.holds(address) && self.notes[address as usize / PAGE_SIZE] & CODE != 0
     }
 
     /// Makes the notes of a store to `length` bytes at `address`, which must be memory.

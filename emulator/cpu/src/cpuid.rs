@@ -50,6 +50,9 @@ const FEATURES_D: u32 = 1
 const EXTENDED_B: u32 = 1 | 1 << 7 | 1 << 9 | 1 << 10 | 1 << 18;
 /// Leaf 7, EDX: FSRM, ARCH_CAPABILITIES.
 const EXTENDED_D: u32 = 1 << 4 | 1 << 29;
+/// Leaf 7, subleaf 1, EAX: FZRM and FSRS, repeated moves and stores are fast however short
+/// they are, so that a kernel fills memory by them.
+const FAST_STRINGS: u32 = 1 << 10 | 1 << 11;
 /// Bytes of the XSAVE area: legacy region and header.
 const XSAVE_AREA: u32 = 576;
 
@@ -78,7 +81,11 @@ pub fn leaf(leaf: u32, subleaf: u32, osxsave: bool) -> [u32; 4] {
             _ => [0; 4],
         },
         6 => [1 << 2, 0, 0, 0],
-        7 if subleaf == 0 => [0, EXTENDED_B, 0, EXTENDED_D],
+        7 => match subleaf {
+            0 => [1, EXTENDED_B, 0, EXTENDED_D],
+            1 => [FAST_STRINGS, 0, 0, 0],
+            _ => [0; 4],
+        },
         0xB => {
             [0, if subleaf == 0 { 1 } else { 0 }, subleaf | if subleaf == 0 { 0x100 } else { 0 }, 0]
         }

@@ -18,6 +18,8 @@ mod judge;
 mod make;
 #[path = "host/random.rs"]
 mod random;
+#[path = "host/state.rs"]
+mod state;
 #[path = "host/vendor.rs"]
 mod vendor;
 
@@ -130,7 +132,7 @@ fn compare(compat: bool, share: u64) {
     let cases = setting("VIVARIUM_CASES", CASES) / share;
     let seed = setting("VIVARIUM_SEED", 1);
     let vendor = Vendor::here();
-    let wanted = |made: &Made| judge::comparable(made.code(), made) && !vendor::lacks(vendor, made);
+    let wanted = |made: &Made| state::comparable(made.code(), made) && !vendor::lacks(vendor, made);
     let forms = forms(compat, wanted);
     if forms.is_empty() {
         return;
@@ -156,7 +158,7 @@ fn compare_blocks(compat: bool, share: u64) {
     let seed = setting("VIVARIUM_SEED", 1);
     let vendor = Vendor::here();
     let wanted = |made: &Made| {
-        judge::comparable(made.code(), made) && block::fits(made) && !vendor::spreads(vendor, made)
+        state::comparable(made.code(), made) && block::fits(made) && !vendor::spreads(vendor, made)
     };
     let forms = forms(compat, wanted);
     if forms.is_empty() {
@@ -170,7 +172,7 @@ fn compare_blocks(compat: bool, share: u64) {
         let mut random = Random::new(seed << 40 ^ case << 1 ^ u64::from(compat) ^ 1 << 39);
         let block = block::block(&mut random, &forms, compat, wanted);
         instructions += block.parts.len();
-        let outcome = block::judge(&mut oracle, &mut guest, vendor, &block, &mut random);
+        let outcome = judge::judge_block(&mut oracle, &mut guest, vendor, &block, &mut random);
         tally.add(case, "blocks", &block.bytes, outcome);
     }
     println!("{instructions} instructions in blocks");

@@ -359,10 +359,11 @@ impl Engine for X86 {
     }
 
     fn save(&mut self) -> Result<State<'_>, Unready> {
-        let machine = self.machine.as_ref().ok_or(Unready::Busy)?;
+        let machine = self.machine.as_mut().ok_or(Unready::Busy)?;
         if self.boot.phase() < Some(Phase::Shell) || !self.news.is_empty() {
             return Err(Unready::Busy);
         }
+        machine.note_written();
         let section = |name, body| Section { name, version: 1, body };
         let paged = |bytes| Body::Paged(Box::new(Bytes(bytes)));
         let mut sections: Vec<_> = machine
@@ -374,7 +375,7 @@ impl Engine for X86 {
             .collect();
         let written = self.disk.as_ref().map(Disk::written).unwrap_or_default();
         sections.push(section(SECTORS, paged(written)));
-        sections.push(section(RAM, Body::Paged(Box::new(machine.memory().bytes()))));
+        sections.push(section(RAM, Body::Paged(Box::new(machine.ram()))));
         let ram = machine.memory().size();
         let origin = Origin { engine: ENGINE.into(), state: STATE_VERSION, image: self.image, ram };
         Ok(State { origin, sections })

@@ -8,6 +8,7 @@ use emulator_bus::{Bus, Memory, Ticks};
 use emulator_cpu::flags::IF;
 use emulator_cpu::{Cpu, Exit, State};
 use emulator_devices::power::Request;
+use emulator_snapshot::state::Version;
 
 use crate::board::{Board, LAST_TICK, Parts};
 
@@ -47,6 +48,8 @@ pub enum Clock {
 pub struct Machine {
     pub(crate) cpu: Cpu,
     pub(crate) memory: Memory,
+    /// Of each chunk of memory, when it was last looked at; none before.
+    pub(crate) versions: Vec<Version>,
     pub(crate) board: Board,
     pub(crate) clock: Clock,
     pub(crate) now: Ticks,
@@ -75,6 +78,7 @@ impl Machine {
         Machine {
             cpu: Cpu::new(State::default()),
             memory: Memory::new((memory_mib as usize) << 20),
+            versions: Vec::new(),
             board: Board::new(parts, epoch, seed),
             clock,
             now: 0,

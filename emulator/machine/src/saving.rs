@@ -4,10 +4,13 @@
 //! owner's. What is read is not trusted: a section that no machine could have written is
 //! refused by its name, and nothing has happened then.
 
+use emulator_bus::PAGE_SIZE;
 use emulator_cpu::{Cpu, State};
 use emulator_devices::state::Malformed;
 use emulator_devices::virtio::{Function, Mmio};
 use emulator_devices::{cmos, ioapic, lapic, pic, pit, power, pvclock, uart};
+use emulator_snapshot::CHUNK_SIZE;
+use emulator_snapshot::state::{Pages, Version};
 
 use crate::board::{Board, LAST_TICK, Parts};
 use crate::machine::{Clock, Machine};
@@ -138,6 +141,23 @@ impl Machine {
         }
     }
 
+    /// Gives a new version to each chunk of memory that was written to since this was called
+    /// last. Before each look at [`Machine::ram`].
+    pub fn note_written(&mut self) {
+        let chunks = self.memory.bytes().len().div_ceil(CHUNK_SIZE);
+        self.versions.resize_with(chunks, Version::unique);
+        let now = Version::unique();
+        for page in self.memory.dirty() {
+            self.versions[page as usize * PAGE_SIZE / CHUNK_SIZE] = now;
+        }
+        self.memory.clean();
+    }
+
+    /// Memory, to be saved. It stands still while it is borrowed.
+    pub fn ram(&self) -> impl Pages + '_ {
+        Ram { bytes: self.memory.bytes(), versions: &self.versions }
+    }
+
     /// After a restore: the time of day is `epoch` nanoseconds since 1970, and random numbers
     /// are made of `seed` from now on. The guest learns that it has been stopped.
     pub fn awaken(&mut self, epoch: u64, seed: [u8; 32]) {
@@ -156,6 +176,25 @@ impl Machine {
     /// How its time passes.
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+}
+
+struct Ram<'a> {
+    bytes: &'a [u8],
+    versions: &'a [Version],
+}
+
+impl Pages for Ram<'_> {
+    fn size(&self) -> u64 {
+        self.bytes.size()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) {
+        self.bytes.read(offset, into);
+    }
+
+    fn version(&self, index: usize) -> Option<Version> {
+        self.versions.get(index).copied()
     }
 }
 

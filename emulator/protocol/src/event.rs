@@ -72,6 +72,9 @@ pub struct Stats {
     pub instructions: Option<u64>,
     /// Guest memory in MiB; `None` for an engine without memory of its own.
     pub memory_mib: Option<u32>,
+    /// Bytes that the machine takes on the host: linear memory of the worker and of the
+    /// engine, the guest's memory among it; compiled code is not counted.
+    pub host_bytes: u64,
     /// Image bytes fetched over the network since boot, compressed as they travelled.
     pub fetched: u64,
     /// Files and chunks fetched over the network since boot.

@@ -48,7 +48,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of this vocabulary. Raised when a message changes its shape or its meaning;
 /// a page and a worker of different versions refuse each other in words.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Which guest computer stands behind the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::chunk::{Chunk, pack};
 use crate::manifest::{Content, Manifest, Origin, chunk_count, chunk_length};
@@ -59,6 +60,26 @@ pub trait Pages {
     /// Copies the bytes from `offset` on; fills all of `into`. Never asked for bytes beyond
     /// the end.
     fn read(&self, offset: u64, into: &mut [u8]);
+
+    /// Tells whether a chunk is still what it was: while its version is the same, its bytes
+    /// are. `None` if that is not known without looking at them.
+    fn version(&self, _index: usize) -> Option<Version> {
+        None
+    }
+}
+
+/// Names what a chunk held at one time. No two of a program are the same, whatever their
+/// owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(u64);
+
+impl Version {
+    /// One that nobody has yet.
+    #[must_use]
+    pub fn unique() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Pages for [u8] {
@@ -79,6 +100,10 @@ impl<T: Pages + ?Sized> Pages for &T {
 
     fn read(&self, offset: u64, into: &mut [u8]) {
         (**self).read(offset, into);
+    }
+
+    fn version(&self, index: usize) -> Option<Version> {
+        (**self).version(index)
     }
 }
 

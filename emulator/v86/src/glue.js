@@ -212,6 +212,10 @@ export class Machine {
   instructions() {
     return this.emulator.get_instruction_counter();
   }
+  /** Bytes of v86's linear memory, the guest's among them. */
+  hostBytes() {
+    return this.memory().buffer.byteLength;
+  }
   /** Whether the guest has switched paging on: the firmware never does, a kernel at once. */
   paging() {
     return (this.emulator.v86.cpu.cr[0] & PAGING) !== 0;

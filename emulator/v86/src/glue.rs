@@ -55,6 +55,9 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn instructions(this: &Machine) -> u32;
 
+    #[wasm_bindgen(method, js_name = hostBytes)]
+    pub(crate) fn host_bytes(this: &Machine) -> u32;
+
     #[wasm_bindgen(method)]
     pub(crate) fn paging(this: &Machine) -> bool;
 }

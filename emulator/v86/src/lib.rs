@@ -404,6 +404,7 @@ impl Engine for V86 {
             self.counter.update(machine.instructions());
         }
         Stats {
+            host_bytes: self.machine.as_ref().map_or(0, |machine| u64::from(machine.host_bytes())),
             instructions: Some(self.counter.total),
             memory_mib: Some(self.memory_mib),
             fetched: self.files.fetched(),

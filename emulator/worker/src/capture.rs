@@ -2,7 +2,9 @@
 //!
 //! The guest stands still while its memory is looked at, so that is done at the speed of
 //! memory: of each chunk only a fingerprint is taken, and a copy if that is not the one of
-//! the last save. Names, compression and storage come later, while the guest runs.
+//! the last save. Names, compression and storage come later, while the guest runs. An engine
+//! that keeps account of what is written says of a chunk that it is the one of the last save,
+//! and nobody looks at that at all.
 //!
 //! Copies are what takes long. So a machine of which little is known is first walked through
 //! a [`Part`] at a time, and runs between two of them; what it changes behind the walk's back
@@ -17,14 +19,22 @@ use std::ops::Range;
 
 use emulator_snapshot::chunk::is_zero;
 use emulator_snapshot::manifest::{Content, Entry};
-use emulator_snapshot::state::{Body, Pages, State};
+use emulator_snapshot::state::{Body, Pages, State, Version};
 use emulator_snapshot::{CHUNK_SIZE, Id, Origin};
 use twox_hash::XxHash3_128;
 
-/// What was saved last, so that it need not be saved again: for each section the fingerprint
-/// and the name of each chunk.
+/// What was saved last, so that it need not be saved again: of each section all chunks that
+/// are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memo(BTreeMap<&'static str, Vec<Option<(u128, Id)>>>);
+pub struct Memo(BTreeMap<&'static str, Vec<Option<Known>>>);
+
+/// What a chunk was when it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    version: Option<Version>,
+    /// Fingerprint and name; `None` for zeros.
+    content: Option<(u128, Id)>,
+}
 
 impl Memo {
     /// Whether nothing was saved yet, as far as this worker knows.
@@ -34,30 +44,39 @@ impl Memo {
     }
 
     /// Learns the name of a chunk that a [`Part`] has held.
-    pub fn learn(&mut self, place: Place, fingerprint: u128, id: Id) {
+    pub fn learn(&mut self, place: Place, id: Id) {
         let known = self.0.entry(place.section).or_default();
         if known.len() <= place.index {
             known.resize(place.index + 1, None);
         }
-        known[place.index] = Some((fingerprint, id));
+        let Seen { version, fingerprint } = place.seen;
+        known[place.index] = Some(Known { version, content: Some((fingerprint, id)) });
     }
 
-    fn of(&self, section: &str) -> &[Option<(u128, Id)>] {
+    fn of(&self, section: &str) -> &[Option<Known>] {
         self.0.get(section).map_or(&[], Vec::as_slice)
     }
 }
 
-/// Where a chunk belongs.
+/// Where a chunk belongs, and what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     section: &'static str,
     index: usize,
+    seen: Seen,
+}
+
+/// How a chunk that is not zeros is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    version: Option<Version>,
+    fingerprint: u128,
 }
 
 /// The chunks of one stretch of a machine's state that have no name yet. No state that a
 /// machine ever had: the next stretch is of a later moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part(Vec<(Place, u128, Vec<u8>)>);
+pub struct Part(Vec<(Place, Vec<u8>)>);
 
 impl Part {
     /// Looks at `count` chunks behind the first `from`; `None` if there are none.
@@ -78,8 +97,8 @@ impl Part {
             let held = &mut part.get_or_insert_with(Self::default).0;
             let known = memo.of(section.name);
             for (index, piece) in range.clone().zip(look(&**pages, known, range)) {
-                if let Piece::Fresh(fingerprint, bytes) = piece {
-                    held.push((Place { section: section.name, index }, fingerprint, bytes));
+                if let Piece::Fresh(seen, bytes) = piece {
+                    held.push((Place { section: section.name, index, seen }, bytes));
                 }
             }
         }
@@ -88,7 +107,7 @@ impl Part {
 }
 
 impl IntoIterator for Part {
-    type Item = (Place, u128, Vec<u8>);
+    type Item = (Place, Vec<u8>);
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
@@ -99,11 +118,10 @@ impl IntoIterator for Part {
 /// One chunk of a held state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
-    Zero,
-    /// It has a name: that of the last save, or one that it got since.
-    Named(u128, Id),
+    /// It is zeros or has a name: that of the last save, or one that it got since.
+    Known(Known),
     /// Changed: a copy.
-    Fresh(u128, Vec<u8>),
+    Fresh(Seen, Vec<u8>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,10 +175,10 @@ impl Capture {
             Held::Inline(_) => None,
         });
         let piece = paged.flatten().find(|piece| matches!(piece, Piece::Fresh(..)))?;
-        let Piece::Fresh(fingerprint, bytes) = piece else { return None };
-        let (fingerprint, bytes) = (*fingerprint, std::mem::take(bytes));
+        let Piece::Fresh(seen, bytes) = piece else { return None };
+        let (Seen { version, fingerprint }, bytes) = (*seen, std::mem::take(bytes));
         let id = Id::of(&bytes);
-        *piece = Piece::Named(fingerprint, id);
+        *piece = Piece::Known(Known { version, content: Some((fingerprint, id)) });
         Some((id, bytes))
     }
 
@@ -176,9 +194,10 @@ impl Capture {
             let content = match held {
                 Held::Inline(bytes) => Content::Inline(bytes),
                 Held::Paged { size, pieces } => {
-                    let named: Vec<_> = pieces.iter().map(Piece::named).collect();
-                    let chunks = named.iter().map(|named| named.map(|(_, id)| id)).collect();
-                    memo.0.insert(name, named);
+                    let known: Vec<_> = pieces.iter().map(Piece::known).collect();
+                    let id = |known: &Known| known.content.map(|(_, id)| id);
+                    let chunks = known.iter().map(id).collect();
+                    memo.0.insert(name, known.into_iter().map(Some).collect());
                     Content::Chunked { size, chunks }
                 }
             };
@@ -196,31 +215,38 @@ impl Capture {
 }
 
 impl Piece {
-    fn named(&self) -> Option<(u128, Id)> {
+    fn known(&self) -> Known {
         match self {
-            Self::Zero => None,
-            Self::Named(fingerprint, id) => Some((*fingerprint, *id)),
+            Self::Known(known) => *known,
             Self::Fresh(..) => panic!("a chunk has no name yet"),
         }
     }
 }
 
-/// Looks at these chunks of a section.
-fn look(pages: &dyn Pages, known: &[Option<(u128, Id)>], chunks: Range<usize>) -> Vec<Piece> {
+/// Looks at these chunks of a section, as far as that is necessary.
+fn look(pages: &dyn Pages, known: &[Option<Known>], chunks: Range<usize>) -> Vec<Piece> {
     let size = pages.size();
     let mut buffer = vec![0; CHUNK_SIZE];
     let mut pieces = Vec::with_capacity(chunks.len());
     for index in chunks {
+        let version = pages.version(index);
+        let last = known.get(index).copied().flatten();
+        if let Some(last) = last.filter(|last| version.is_some() && last.version == version) {
+            pieces.push(Piece::Known(last));
+            continue;
+        }
         let start = index as u64 * CHUNK_SIZE as u64;
         let bytes = &mut buffer[..(size - start).min(CHUNK_SIZE as u64) as usize];
         pages.read(start, bytes);
         pieces.push(if is_zero(bytes) {
-            Piece::Zero
+            Piece::Known(Known { version, content: None })
         } else {
             let fingerprint = XxHash3_128::oneshot(bytes);
-            match known.get(index).copied().flatten() {
-                Some((last, id)) if last == fingerprint => Piece::Named(fingerprint, id),
-                _ => Piece::Fresh(fingerprint, bytes.to_vec()),
+            match last.and_then(|last| last.content) {
+                Some((same, id)) if same == fingerprint => {
+                    Piece::Known(Known { version, content: Some((fingerprint, id)) })
+                }
+                _ => Piece::Fresh(Seen { version, fingerprint }, bytes.to_vec()),
             }
         });
     }
@@ -229,6 +255,8 @@ fn look(pages: &dyn Pages, known: &[Option<(u128, Id)>], chunks: Range<usize>) -
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use emulator_snapshot::state::Section;
 
     use super::*;
@@ -283,9 +311,9 @@ mod tests {
         let (mut from, mut seen) = (0, 0);
         while let Some(part) = Part::take(&state(&memory), &memo, from, 2) {
             from += 2;
-            for (place, fingerprint, bytes) in part {
+            for (place, bytes) in part {
                 seen += 1;
-                memo.learn(place, fingerprint, Id::of(&bytes));
+                memo.learn(place, Id::of(&bytes));
             }
         }
         assert_eq!((from, seen), (6, 4), "five chunks, one of zeros");
@@ -296,6 +324,56 @@ mod tests {
         assert_eq!(capture.unnamed(), 2);
         let walked = named(capture).1;
         assert_eq!(walked, named(Capture::take(state(&memory), &Memo::default())).1);
+    }
+
+    /// Memory that keeps account, and counts how often it is looked at.
+    struct Accounted<'a> {
+        bytes: &'a [u8],
+        versions: Vec<Version>,
+        reads: &'a Cell<usize>,
+    }
+
+    impl Pages for Accounted<'_> {
+        fn size(&self) -> u64 {
+            self.bytes.size()
+        }
+
+        fn read(&self, offset: u64, into: &mut [u8]) {
+            self.reads.set(self.reads.get() + 1);
+            self.bytes.read(offset, into);
+        }
+
+        fn version(&self, index: usize) -> Option<Version> {
+            Some(self.versions[index])
+        }
+    }
+
+    #[test]
+    fn nobody_looks_at_what_is_known_to_be_the_same() {
+        let mut memory = vec![1; 4 * CHUNK_SIZE];
+        memory[CHUNK_SIZE..2 * CHUNK_SIZE].fill(0);
+        let mut versions: Vec<_> = (0..4).map(|_| Version::unique()).collect();
+        let reads = Cell::new(0);
+        let save = |memory: &[u8], versions: &[Version], memo: &Memo| {
+            reads.set(0);
+            let pages = Accounted { bytes: memory, versions: versions.to_vec(), reads: &reads };
+            let mut state = state(memory);
+            state.sections[1].body = Body::Paged(Box::new(pages));
+            named(Capture::take(state, memo))
+        };
+        let (_, first, memo) = save(&memory, &versions, &Memo::default());
+        assert_eq!(reads.get(), 4);
+        let (fresh, same, memo) = save(&memory, &versions, &memo);
+        assert_eq!((reads.get(), fresh.len(), same), (0, 0, first));
+        // Written to: with something else, and with the same.
+        memory[2 * CHUNK_SIZE] = 7;
+        versions[2] = Version::unique();
+        versions[3] = Version::unique();
+        let (fresh, changed, memo) = save(&memory, &versions, &memo);
+        assert_eq!((reads.get(), fresh.len()), (2, 1));
+        assert_eq!(changed, named(Capture::take(state(&memory), &Memo::default())).1);
+        save(&memory, &versions, &memo);
+        assert_eq!(reads.get(), 0);
     }
 
     #[test]
@@ -309,7 +387,7 @@ mod tests {
         let state = State { origin, sections };
         let places = |from, count| -> Option<Vec<_>> {
             let part = Part::take(&state, &Memo::default(), from, count)?;
-            Some(part.into_iter().map(|(place, ..)| (place.section, place.index)).collect())
+            Some(part.into_iter().map(|(place, _)| (place.section, place.index)).collect())
         };
         assert_eq!(places(0, 2), Some(vec![("a", 0), ("a", 1)]));
         assert_eq!(places(2, 2), Some(vec![("a", 2), ("b", 0)]));

@@ -174,7 +174,7 @@ fn beat(scope: &DedicatedWorkerGlobalScope) {
         let reports = match &mut *host().slot.borrow_mut() {
             Slot::Live(machine, _) => {
                 let network = machine.network().and_then(|network| network.report(now()));
-                let stats = machine.report(now());
+                let stats = machine.report(now(), own_bytes());
                 [Some(stats), network.map(Event::Network)]
             }
             _ => [Some(Event::Stats(emulator_protocol::Stats::default())), None],
@@ -186,6 +186,12 @@ fn beat(scope: &DedicatedWorkerGlobalScope) {
     let set = scope.set_interval_with_callback_and_timeout_and_arguments_0(timer, interval);
     set.expect("timers exist");
     handler.forget();
+}
+
+/// Bytes of this program's linear memory, which never shrinks.
+fn own_bytes() -> u64 {
+    const WASM_PAGE: u64 = 64 << 10;
+    core::arch::wasm32::memory_size(0) as u64 * WASM_PAGE
 }
 
 fn obey(command: Command) {

@@ -140,15 +140,15 @@ impl<S: SnapshotStore> Keeper<S> {
         while part.peek().is_some() {
             let mut batch = Vec::new();
             let mut learned = Vec::new();
-            for (place, fingerprint, bytes) in part.by_ref().take(BATCH_BYTES / CHUNK_SIZE) {
+            for (place, bytes) in part.by_ref().take(BATCH_BYTES / CHUNK_SIZE) {
                 let id = Id::of(&bytes);
-                learned.push((place, fingerprint, id));
+                learned.push((place, id));
                 batch.push((id, bytes));
                 pace.breathe().await;
             }
             self.walked += self.store_batch(batch, pace).await?;
-            for (place, fingerprint, id) in learned {
-                self.memo.learn(place, fingerprint, id);
+            for (place, id) in learned {
+                self.memo.learn(place, id);
             }
         }
         Ok(())

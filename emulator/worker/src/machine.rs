@@ -284,8 +284,8 @@ impl Machine {
         }
     }
 
-    /// A report for the page.
-    pub fn report(&mut self, now: Instant) -> Event {
+    /// A report for the page. The worker's own memory has so many bytes.
+    pub fn report(&mut self, now: Instant, own_bytes: u64) -> Event {
         let stats = self.engine.stats();
         let (then, before) = self.measured;
         let passed = now.saturating_sub(then);
@@ -296,6 +296,7 @@ impl Machine {
         self.measured = (now, stats.instructions.unwrap_or(0));
         Event::Stats(Stats {
             mips,
+            host_bytes: stats.host_bytes + own_bytes,
             console: self.console,
             uptime_ms: millis(now.saturating_sub(self.booted)),
             ..stats
@@ -535,11 +536,12 @@ mod tests {
     #[test]
     fn speed_is_instructions_over_time() {
         let mut machine = machine(|_| Next::Wait);
-        let Event::Stats(stats) = machine.report(Duration::from_millis(1500)) else {
+        let Event::Stats(stats) = machine.report(Duration::from_millis(1500), 100) else {
             panic!("a report is stats");
         };
         assert_eq!(stats.mips, Some(2.0));
         assert_eq!(stats.uptime_ms, 1500);
+        assert_eq!(stats.host_bytes, 100);
     }
 
     #[test]

@@ -33,7 +33,7 @@ fn implicit(v: u128, imm: u32) -> Text {
 
 fn explicit(v: u128, imm: u32, length: i64) -> Text {
     let elements = elements(v, imm);
-    let valid = (length.unsigned_abs() as usize).min(elements.len());
+    let valid = length.unsigned_abs().min(elements.len() as u64) as usize;
     Text { elements, valid }
 }
 

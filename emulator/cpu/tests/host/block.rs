@@ -2,21 +2,17 @@
 //! them, up to UD2 or the first fault. Here the loop executes them, so flags that nobody
 //! asked for stay uncomputed from one to the next, and compares are fused with branches.
 
-use std::fmt::Write;
-
 use emulator_cpu::flags::{AF, CF, OF, PF, SF, STATUS, ZF};
 use emulator_cpu::uop::Op;
-use emulator_cpu_oracle::Oracle;
 use iced_x86::{
     Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
     RflagsBits,
 };
 
-use crate::guest::{CODE, DATA, DATA_SIZE, Guest, Registers};
-use crate::judge::{self, Outcome};
+use crate::guest::{CODE, DATA, Registers};
 use crate::make::{self, Made};
 use crate::random::Random;
-use crate::vendor::{self, Vendor};
+use crate::state;
 
 /// Most instructions of a block.
 const LONGEST: u64 = 12;
@@ -28,20 +24,20 @@ const READ: [u64; 8] = [OF, CF, ZF, CF | ZF, SF, PF, SF | OF, SF | OF | ZF];
 
 /// An instruction of a block.
 pub(crate) struct Part {
-    at: u64,
+    pub(crate) at: u64,
     /// Flags that are undefined before it.
-    undefined: u64,
+    pub(crate) undefined: u64,
     /// `None` is a branch.
-    made: Option<Made>,
+    pub(crate) made: Option<Made>,
 }
 
 pub(crate) struct Block {
     pub(crate) compat: bool,
     pub(crate) bytes: Vec<u8>,
     pub(crate) parts: Vec<Part>,
-    at: u64,
+    pub(crate) at: u64,
     /// Flags that are undefined at the end.
-    undefined: u64,
+    pub(crate) undefined: u64,
 }
 
 /// May this form be part of a block? Not if it goes elsewhere, or shows what is not compared.
@@ -186,7 +182,7 @@ pub(crate) fn block(
     block
 }
 
-fn state(random: &mut Random, block: &Block) -> Registers {
+pub(crate) fn start(random: &mut Random, block: &Block) -> Registers {
     let mut gpr = [0; 16];
     for register in &mut gpr {
         *register = random.integer();
@@ -197,7 +193,7 @@ fn state(random: &mut Random, block: &Block) -> Registers {
     }
     for pointer in [3, 4, 5, 6, 7] {
         gpr[pointer] = if random.one_in(8) {
-            judge::near_edge(random)
+            state::near_edge(random)
         } else {
             DATA + 0x200 + random.below(0x1C0) * 16
         };
@@ -213,70 +209,5 @@ fn state(random: &mut Random, block: &Block) -> Registers {
         gpr[8..].fill(0);
     }
     let rflags = 0x202 | random.bits() & (STATUS | 1 << 10);
-    Registers { gpr, rip: block.at, rflags, fxsave: judge::legacy(random, block.compat) }
-}
-
-/// Runs a block on both sides.
-pub(crate) fn judge(
-    oracle: &mut Oracle,
-    guest: &mut Guest,
-    vendor: Vendor,
-    block: &Block,
-    random: &mut Random,
-) -> Outcome {
-    let before = state(random, block);
-    let data = judge::data(random);
-    oracle.write(DATA, &data);
-    guest.write_data(&data);
-    oracle.write(block.at, &block.bytes);
-    guest.write_code(block.at, &block.bytes);
-    guest.set(&before, block.compat);
-    let (theirs, trap) = judge::ask(oracle, &before, block.compat, false);
-    let exception = guest.run();
-    let ours = guest.registers();
-    let part = block.parts.iter().find(|part| part.at == ours.rip);
-    let made = part.and_then(|part| part.made.as_ref());
-    let mut outcome = Outcome { fault: part.is_some(), difference: None, apart: Vec::new() };
-    let there = block.parts.iter().find(|part| part.at == theirs.rip);
-    let stores_late = there
-        .and_then(|part| part.made.as_ref())
-        .is_some_and(|made| vendor::stores_late(vendor, made, &trap));
-    let apart = stores_late || vendor::misaligned_off(&theirs);
-    let faults = |made: &Made| judge::in_pieces(made) || vendor::faults_otherwise(vendor, made);
-    if apart || made.is_some_and(faults) {
-        return outcome;
-    }
-    let mut ignore = part.map_or(block.undefined, |part| part.undefined);
-    if vendor == Vendor::Amd && made.is_some_and(|made| matches!(made.uop.op, Op::Cmps | Op::Scas))
-    {
-        ignore |= STATUS;
-    }
-    let mut text = String::new();
-    let (vector, code) = (exception.vector.into(), exception.code.unwrap_or(0).into());
-    let code: u64 = code;
-    // Linux says of what is above a process that it is present.
-    let above = if trap.address >= 0x7FFF_FFFF_F000 { 1 } else { 0 };
-    let coded = matches!(trap.vector, 8 | 10..=14 | 17);
-    if trap.vector != vector || (coded && trap.code | above != code | above) {
-        let _ = writeln!(text, "  fault: host {trap:x?}, here {exception:x?}");
-    }
-    if trap.vector == 14 && guest.cpu.state.cr2 != trap.address {
-        let _ = writeln!(text, "  address: here {:x}", guest.cpu.state.cr2);
-    }
-    judge::same_registers(&mut text, &before, &theirs, &ours, ignore, false);
-    let mut memory = vec![0; DATA_SIZE];
-    oracle.read(DATA, &mut memory);
-    for (at, (a, b)) in
-        memory.iter().zip(guest.data()).enumerate().filter(|(_, (a, b))| a != b).take(12)
-    {
-        let _ = writeln!(text, "  memory {at:x}: host {a:02x}, here {b:02x}");
-    }
-    if !text.is_empty() {
-        for part in &block.parts {
-            let name = part.made.as_ref().map(|made| made.instruction.code());
-            let _ = writeln!(text, "  {:x}: {name:?} undefined {:x}", part.at, part.undefined);
-        }
-        outcome.difference = Some(text);
-    }
-    outcome
+    Registers { gpr, rip: block.at, rflags, fxsave: state::legacy(random, block.compat) }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use emulator_machine::Plan;
 
 use crate::process::{folder, output, text};
-use crate::proof::Run;
+use crate::proof::{Account, Run};
 
 /// The sum that only a shell in the guest can do, and what it is.
 const SUM: &str = "answer-$((6*7))";
@@ -136,6 +136,21 @@ fn a_restored_kernel_goes_the_same_way() {
     let (whole, parts) = (run(false), run(true));
     assert!(whole.0.contains("Linux version"), "{}", whole.0);
     assert_eq!(parts, whole);
+}
+
+/// Page tables, copies, interrupts and all that a kernel writes with.
+#[test]
+fn what_a_kernel_writes_is_noted() {
+    let Some(kernels) = kernels() else { return };
+    let kernel = fs::read(kernels.join("linux-6.1/vmlinuz")).unwrap();
+    let plan = Plan { kernel: &kernel, initrd: &[], cmdline: "console=ttyS0 earlyprintk=ttyS0" };
+    let mut run = Run::boot(128, &plan);
+    let mut account = Account::default();
+    for _ in 0..40 {
+        assert_eq!(run.slice(10_000_000), None, "{}", text(&run.said));
+        account.audit(&mut run.machine);
+    }
+    assert!(account.same > 1000 && account.changed > 100, "{} {}", account.same, account.changed);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use emulator_machine::{Clock, Machine, Outcome, Parts, Plan};
+use emulator_snapshot::CHUNK_SIZE;
+use emulator_snapshot::state::{Pages, Version};
 
 use crate::programs::{PROGRAMS, Program};
 
@@ -94,6 +96,38 @@ impl Run {
     }
 }
 
+/// What a machine says of its memory, looked at again and again.
+#[derive(Default)]
+pub(crate) struct Account {
+    seen: Vec<(Option<Version>, blake3::Hash)>,
+    pub(crate) same: usize,
+    pub(crate) changed: usize,
+}
+
+impl Account {
+    /// Each chunk that is said to be the one of last time must be just that.
+    pub(crate) fn audit(&mut self, machine: &mut Machine) {
+        machine.note_written();
+        let pages = machine.ram();
+        let mut chunk = vec![0; CHUNK_SIZE];
+        let look = |index: u64| {
+            pages.read(index * CHUNK_SIZE as u64, &mut chunk);
+            (pages.version(index as usize), blake3::hash(&chunk))
+        };
+        let now: Vec<_> = (0..pages.size() / CHUNK_SIZE as u64).map(look).collect();
+        for (index, (before, after)) in self.seen.iter().zip(&now).enumerate() {
+            assert!(after.0.is_some());
+            if before.0 == after.0 {
+                assert_eq!(before.1, after.1, "chunk {index} was written, and nobody noted it");
+                self.same += 1;
+            } else {
+                self.changed += 1;
+            }
+        }
+        self.seen = now;
+    }
+}
+
 fn golden(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/headless/golden")
@@ -125,6 +159,33 @@ fn programs_say_what_they_must() {
         assert_eq!(outcome, Outcome::Off(Some(0)), "{}: {said}", program.name);
         assert_eq!(said, golden(program.name), "{}", program.name);
     }
+}
+
+#[test]
+fn what_is_written_is_noted() {
+    let (mut same, mut changed) = (0, 0);
+    for program in PROGRAMS {
+        let whole = result(program, |run| run.finish(LIMIT));
+        let looked_at = result(program, |run| {
+            let (mut account, mut looks) = (Account::default(), 0);
+            let outcome = loop {
+                let cut = run.slice(997);
+                // Each looks at all of memory.
+                looks += 1;
+                if looks < 20 {
+                    account.audit(&mut run.machine);
+                }
+                if let Some(outcome) = cut {
+                    break outcome;
+                }
+            };
+            same += account.same;
+            changed += account.changed;
+            outcome
+        });
+        assert_eq!(looked_at, whole, "{} goes its way, looked at or not", program.name);
+    }
+    assert!(same > 0 && changed > 0, "{same} chunks were the same, {changed} were not");
 }
 
 #[test]
