@@ -32,6 +32,10 @@ pub const RF: u64 = 1 << 16;
 pub const VM: u64 = 1 << 17;
 /// AC.
 pub const AC: u64 = 1 << 18;
+/// VIF.
+pub const VIF: u64 = 1 << 19;
+/// VIP.
+pub const VIP: u64 = 1 << 20;
 /// ID.
 pub const ID: u64 = 1 << 21;
 /// The six that arithmetic sets.

@@ -4,21 +4,30 @@
 
 use crate::core::{Core, Fault};
 use crate::exception::Exception;
-use crate::flags::{IF, IOPL, NT, RF, STATUS, TF, VM, mask};
-use crate::segments::selector_code;
-use crate::state::{Activity, LONG, Segment, reg, segment};
+use crate::flags::{IF, IOPL, NT, RF, STATUS, TF, VIF, VIP, VM, mask};
+use crate::segments::{Checked, selector_code};
+use crate::state::{Activity, BIG, LONG, Segment, reg, segment};
 use crate::uop::{Op, Uop};
 
 /// Where an event comes from: it decides privilege checks and the EXT bit of error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The processor or a device.
+    /// An instruction that did not complete and will be executed again.
+    Fault,
+    /// A device, or the processor behind an instruction.
     Event,
     /// INT n, INT3, INTO.
     Software,
 }
 
-/// What a task-state segment holds, by offset (SDM vol. 3, 8.7).
+impl Source {
+    /// EXT of an error code: the fault was not asked for by the program.
+    fn external(self) -> u32 {
+        u32::from(self != Source::Software)
+    }
+}
+
+/// What a task-state segment holds, by offset (SDM vol. 3, 7.7).
 const TSS_RSP0: u64 = 4;
 const TSS_IST1: u64 = 0x24;
 
@@ -31,7 +40,10 @@ impl Core<'_> {
         let mut first = self.exception;
         loop {
             let (rip, rsp) = (self.state.rip, self.state.gpr[reg::RSP]);
-            if self.deliver(first.vector, first.code, Source::Event).is_ok() {
+            // The only #DB that there is comes behind its instruction.
+            let trap = first.vector == Exception::DB;
+            let from = if trap { Source::Event } else { Source::Fault };
+            if self.deliver(first.vector, first.code, from).is_ok() {
                 return;
             }
             self.state.rip = rip;
@@ -70,7 +82,7 @@ impl Core<'_> {
         if self.state.msrs.efer & 0x400 == 0 {
             return Err(Fault);
         }
-        let external = u32::from(from == Source::Event);
+        let external = from.external();
         let about = u32::from(vector) << 3 | 2 | external;
         let at = u64::from(vector) * 16;
         if at + 15 > self.state.idtr.limit.into() {
@@ -102,12 +114,17 @@ impl Core<'_> {
     }
 
     /// The code segment of a gate.
-    fn handler_code(&mut self, selector: u16, external: u32) -> Result<Segment, Fault> {
+    fn handler_code(&mut self, selector: u16, external: u32) -> Result<Checked, Fault> {
         let wrong = |vector| Exception::with_code(vector, u32::from(selector & !3) | external);
         if selector & !3 == 0 {
             return Err(self.raise(Exception::with_code(Exception::GP, external)));
         }
-        let descriptor = self.descriptor(selector)?;
+        let descriptor = self.descriptor(selector).inspect_err(|_| {
+            // Beyond its table: the error code says whose event it was, too.
+            if self.exception.vector == Exception::GP {
+                self.exception = wrong(Exception::GP);
+            }
+        })?;
         let long = descriptor.low >> 53 & 3 == 1;
         if !descriptor.code() || descriptor.dpl() > self.state.cpl || !long {
             return Err(self.raise(wrong(Exception::GP)));
@@ -117,34 +134,33 @@ impl Core<'_> {
         }
         let level = if descriptor.conforming() { self.state.cpl } else { descriptor.dpl() };
         let selector = selector & !3 | u16::from(level);
-        Ok(self.accessed(descriptor)?.segment(selector))
+        Ok(Checked::of(descriptor, selector))
     }
 
     /// Switches stacks, pushes, and enters the code segment; on a fault nothing has changed.
     fn enter_handler(
         &mut self,
-        code_segment: Segment,
+        checked: Checked,
         rip: u64,
         stack: u8,
         code: Option<u32>,
         from: Source,
     ) -> Result<(), Fault> {
-        let level = (code_segment.selector & 3) as u8;
+        let level = (checked.segment.selector & 3) as u8;
         let old = self.state.cpl;
         let mut top = self.state.gpr[reg::RSP];
         if stack > 0 {
-            top = self.task_word(TSS_IST1 + 8 * u64::from(stack - 1))?;
+            top = self.task_word(TSS_IST1 + 8 * u64::from(stack - 1), from)?;
         } else if level < old {
-            top = self.task_word(TSS_RSP0 + 8 * u64::from(level))?;
+            top = self.task_word(TSS_RSP0 + 8 * u64::from(level), from)?;
         } else if !self.long() {
             top &= self.stack_mask();
         }
         if !crate::access::canonical(rip) {
-            return Err(self.protect());
+            return Err(self.raise(Exception::with_code(Exception::GP, from.external())));
         }
         let mut flags = self.state.flags.bits();
-        if from == Source::Event && code.is_some() {
-            // A fault: its instruction will be executed again.
+        if from == Source::Fault {
             flags |= RF;
         }
         let frame = [
@@ -163,15 +179,21 @@ impl Core<'_> {
         let top = (top & !15).wrapping_sub(8 * words as u64);
         let push = |core: &mut Self| {
             let mode = std::mem::replace(&mut core.mode, crate::state::Mode::Bits64);
-            let done = core.store_bytes(top, &bytes[..8 * words]);
+            // Which word cannot be pushed shows in CR2: they go from the top down.
+            let room = (0..words as u64)
+                .rev()
+                .try_for_each(|word| core.probe_write(top.wrapping_add(8 * word), 8));
+            let done = room.and_then(|()| core.store_bytes(top, &bytes[..8 * words]));
             core.mode = mode;
             done
         };
-        if level < 3 {
-            self.implicitly(push)?;
-        } else {
-            push(self)?;
+        let pushed = if level < 3 { self.implicitly(push) } else { push(self) };
+        if pushed.is_err() && self.exception.vector == Exception::GP {
+            // At no address: that is the stack's fault.
+            self.exception = Exception::with_code(Exception::SS, from.external());
         }
+        pushed?;
+        let code_segment = self.accessed(checked)?;
         if level < old {
             let attributes = u16::from(level) << 5;
             self.state.segments[segment::SS] =
@@ -185,15 +207,16 @@ impl Core<'_> {
     }
 
     /// A word of the task-state segment.
-    fn task_word(&mut self, offset: u64) -> Result<u64, Fault> {
+    fn task_word(&mut self, offset: u64, from: Source) -> Result<u64, Fault> {
+        let external = from.external();
         if offset + 7 > self.state.tr.limit.into() {
-            let selector = self.state.tr.selector;
-            return Err(self.raise(selector_code(Exception::TS, selector)));
+            let selector = u32::from(self.state.tr.selector & !3);
+            return Err(self.raise(Exception::with_code(Exception::TS, selector | external)));
         }
         let address = self.state.tr.base.wrapping_add(offset);
         let word = self.table_word(address)?;
         if !crate::access::canonical(word) {
-            return Err(self.raise(Exception::with_code(Exception::SS, 0)));
+            return Err(self.raise(Exception::with_code(Exception::SS, external)));
         }
         Ok(word)
     }
@@ -227,18 +250,23 @@ impl Core<'_> {
             return Err(self.raise(selector_code(Exception::GP, selector)));
         }
         let code = self.checked_code(selector, level, true)?;
-        let rip = self.far_offset(&code, rip)?;
-        if self.long() || outward {
+        let rip = if self.long() || outward {
             let rsp = self.peek(size, 3 * word)?;
             let stack = self.peek(size, 4 * word)? as u16;
-            let stack = self.return_stack(&code, stack, level)?;
+            let stack = self.return_stack(&code.segment, stack, level)?;
+            let rip = self.far_offset(&code.segment, rip)?;
+            let stack = self.accessed(stack)?;
+            self.state.segments[segment::CS] = self.accessed(code)?;
             self.state.segments[segment::SS] = stack;
-            self.set_return_stack(&code, rsp);
+            self.set_return_stack(&code.segment, rsp);
+            rip
         } else {
+            let rip = self.far_offset(&code.segment, rip)?;
+            self.state.segments[segment::CS] = self.accessed(code)?;
             self.drop_bytes(3 * word);
-        }
+            rip
+        };
         self.restore_flags(new_flags, size);
-        self.state.segments[segment::CS] = code;
         self.state.rip = rip;
         if outward {
             self.state.cpl = level;
@@ -249,11 +277,11 @@ impl Core<'_> {
     }
 
     /// The stack segment of a return: null is good for 64-bit code that is not a user's.
-    fn return_stack(&mut self, code: &Segment, selector: u16, level: u8) -> Result<Segment, Fault> {
+    fn return_stack(&mut self, code: &Segment, selector: u16, level: u8) -> Result<Checked, Fault> {
         let long = code.attributes & LONG != 0;
         if selector & !3 == 0 && long && level < 3 && (selector & 3) as u8 == level {
             let attributes = u16::from(level) << 5;
-            return Ok(Segment { base: 0, limit: 0, selector, attributes });
+            return Ok(Checked::null(Segment { base: 0, limit: 0, selector, attributes }));
         }
         if selector & !3 == 0 {
             return Err(self.protect());
@@ -263,7 +291,14 @@ impl Core<'_> {
 
     fn set_return_stack(&mut self, code: &Segment, rsp: u64) {
         let long = self.state.msrs.efer & 0x400 != 0 && code.attributes & LONG != 0;
-        self.state.gpr[reg::RSP] = if long { rsp } else { rsp & 0xFFFF_FFFF };
+        let big = self.state.segments[segment::SS].attributes & BIG != 0;
+        let old = self.state.gpr[reg::RSP];
+        self.state.gpr[reg::RSP] = match (long, big) {
+            (true, _) => rsp,
+            (_, true) => rsp & 0xFFFF_FFFF,
+            // Nothing but SP is loaded, as today's processors do.
+            _ => old & !0xFFFF | rsp & 0xFFFF,
+        };
     }
 
     /// RFLAGS as IRET of a size restores it.
@@ -274,7 +309,7 @@ impl Core<'_> {
             may |= RF | crate::flags::AC | crate::flags::ID;
         }
         if self.state.cpl == 0 {
-            may |= IOPL;
+            may |= IOPL | VIF | VIP;
         }
         if u64::from(self.state.cpl) <= (old & IOPL) >> 12 {
             may |= IF;
@@ -306,19 +341,24 @@ impl Core<'_> {
             return Err(self.raise(selector_code(Exception::GP, selector)));
         }
         let code = self.checked_code(selector, level, true)?;
-        let rip = self.far_offset(&code, rip)?;
-        if level > self.state.cpl {
+        let rip = if level > self.state.cpl {
             let rsp = self.peek(size, 2 * word + release)?;
             let stack = self.peek(size, 3 * word + release)? as u16;
-            let stack = self.return_stack(&code, stack, level)?;
+            let stack = self.return_stack(&code.segment, stack, level)?;
+            let rip = self.far_offset(&code.segment, rip)?;
+            let stack = self.accessed(stack)?;
+            self.state.segments[segment::CS] = self.accessed(code)?;
             self.state.segments[segment::SS] = stack;
-            self.set_return_stack(&code, rsp.wrapping_add(release));
+            self.set_return_stack(&code.segment, rsp.wrapping_add(release));
             self.state.cpl = level;
             self.drop_inner_segments(level);
+            rip
         } else {
+            let rip = self.far_offset(&code.segment, rip)?;
+            self.state.segments[segment::CS] = self.accessed(code)?;
             self.drop_bytes(2 * word + release);
-        }
-        self.state.segments[segment::CS] = code;
+            rip
+        };
         self.state.rip = rip;
         self.settle();
         Ok(())

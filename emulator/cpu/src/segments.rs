@@ -4,7 +4,7 @@
 use crate::core::{Core, Fault};
 use crate::exception::Exception;
 use crate::flags::ZF;
-use crate::state::{BIG, LONG, PRESENT, Segment, segment};
+use crate::state::{LONG, PRESENT, Segment, segment};
 use crate::uop::{MEM_DST, Op, Uop};
 
 /// A descriptor as it lies in its table.
@@ -55,6 +55,24 @@ impl Descriptor {
     }
 }
 
+/// A segment that has passed all checks, not yet marked as accessed in its table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked {
+    pub(crate) segment: Segment,
+    /// `None` is the null selector.
+    descriptor: Option<Descriptor>,
+}
+
+impl Checked {
+    pub(crate) fn null(segment: Segment) -> Self {
+        Checked { segment, descriptor: None }
+    }
+
+    pub(crate) fn of(descriptor: Descriptor, selector: u16) -> Self {
+        Checked { segment: descriptor.segment(selector), descriptor: Some(descriptor) }
+    }
+}
+
 /// The error code of a fault about a selector.
 pub(crate) fn selector_code(vector: u8, selector: u16) -> Exception {
     Exception::with_code(vector, u32::from(selector & !3))
@@ -102,22 +120,23 @@ impl Core<'_> {
         Ok(Descriptor { low: self.table_word(at)?, at })
     }
 
-    /// Sets the accessed bit of a descriptor that was loaded.
-    pub(crate) fn accessed(&mut self, descriptor: Descriptor) -> Result<Descriptor, Fault> {
-        if descriptor.kind() & 1 != 0 {
-            return Ok(descriptor);
-        }
-        let low = descriptor.low | 1 << 40;
+    /// Sets the accessed bit of a descriptor that is loaded: the last thing that may fault.
+    pub(crate) fn accessed(&mut self, checked: Checked) -> Result<Segment, Fault> {
+        let Some(descriptor) = checked.descriptor.filter(|found| found.kind() & 1 == 0) else {
+            return Ok(checked.segment);
+        };
         // The byte alone: of a descriptor on two pages, one is left as it is.
         let at = descriptor.at.wrapping_add(5);
-        self.implicitly(|core| core.store_bytes(at, &[(low >> 40) as u8]))?;
-        Ok(Descriptor { low, ..descriptor })
+        let byte = (descriptor.low >> 40) as u8 | 1;
+        self.implicitly(|core| core.store_bytes(at, &[byte]))?;
+        let attributes = checked.segment.attributes | 1;
+        Ok(Segment { attributes, ..checked.segment })
     }
 
     /// MOV and POP to DS, ES, FS, GS or SS.
     pub(crate) fn load_segment(&mut self, register: usize, selector: u16) -> Result<(), Fault> {
         let new = self.checked_segment(register, selector, self.state.cpl)?;
-        self.state.segments[register] = new;
+        self.state.segments[register] = self.accessed(new)?;
         if register == segment::SS {
             self.state.shadow = true;
             self.stop();
@@ -131,14 +150,14 @@ impl Core<'_> {
         register: usize,
         selector: u16,
         cpl: u8,
-    ) -> Result<Segment, Fault> {
+    ) -> Result<Checked, Fault> {
         let rpl = (selector & 3) as u8;
         if selector & !3 == 0 {
             if register == segment::SS && !(self.long() && cpl < 3 && rpl == cpl) {
                 return Err(self.protect());
             }
             let dpl = if register == segment::SS { u16::from(cpl) << 5 } else { 0 };
-            return Ok(Segment { base: 0, limit: 0, selector, attributes: dpl });
+            return Ok(Checked::null(Segment { base: 0, limit: 0, selector, attributes: dpl }));
         }
         let descriptor = self.descriptor(selector)?;
         let fits = if register == segment::SS {
@@ -155,7 +174,7 @@ impl Core<'_> {
             let vector = if register == segment::SS { Exception::SS } else { Exception::NP };
             return Err(self.raise(selector_code(vector, selector)));
         }
-        Ok(self.accessed(descriptor)?.segment(selector))
+        Ok(Checked::of(descriptor, selector))
     }
 
     /// The code segment for a far transfer to privilege level `cpl`; `outward` if that may be
@@ -165,7 +184,7 @@ impl Core<'_> {
         selector: u16,
         cpl: u8,
         by_return: bool,
-    ) -> Result<Segment, Fault> {
+    ) -> Result<Checked, Fault> {
         if selector & !3 == 0 {
             return Err(self.protect());
         }
@@ -186,15 +205,15 @@ impl Core<'_> {
             return Err(self.raise(selector_code(Exception::NP, selector)));
         }
         let selector = selector & !3 | u16::from(cpl);
-        Ok(self.accessed(descriptor)?.segment(selector))
+        Ok(Checked::of(descriptor, selector))
     }
 
     /// JMP far.
     pub(crate) fn jump_far(&mut self, uop: &Uop) -> Result<(), Fault> {
         let (selector, offset) = self.far_pointer(uop)?;
         let code = self.checked_code(selector, self.state.cpl, false)?;
-        let offset = self.far_offset(&code, offset)?;
-        self.state.segments[segment::CS] = code;
+        let offset = self.far_offset(&code.segment, offset)?;
+        self.state.segments[segment::CS] = self.accessed(code)?;
         self.state.rip = offset;
         self.settle();
         Ok(())
@@ -204,9 +223,10 @@ impl Core<'_> {
     pub(crate) fn call_far(&mut self, uop: &Uop) -> Result<(), Fault> {
         let (selector, offset) = self.far_pointer(uop)?;
         let code = self.checked_code(selector, self.state.cpl, false)?;
-        let offset = self.far_offset(&code, offset)?;
+        let offset = self.far_offset(&code.segment, offset)?;
         let top = self.state.gpr[crate::state::reg::RSP].wrapping_sub(2 << uop.size);
         self.probe_write(self.on_stack(top & self.stack_mask()), 2 << uop.size)?;
+        let code = self.accessed(code)?;
         let old = self.state.segments[segment::CS].selector;
         self.push(uop.size, old.into())?;
         self.push(uop.size, self.state.rip)?;
@@ -232,8 +252,8 @@ impl Core<'_> {
         if long && !crate::access::canonical(offset) {
             return Err(self.protect());
         }
-        let narrow = if code.attributes & BIG != 0 { 0xFFFF_FFFF } else { 0xFFFF };
-        let offset = if long { offset } else { offset & narrow };
+        // How wide it was is the instruction's affair, not that of the segment that it goes to.
+        let offset = if long { offset } else { offset & 0xFFFF_FFFF };
         if !long && offset > code.limit.into() {
             return Err(self.protect());
         }
@@ -299,8 +319,9 @@ impl Core<'_> {
         } else {
             match self.descriptor(selector) {
                 Ok(descriptor) => Some(descriptor),
-                Err(fault) if self.exception.vector == Exception::PF => return Err(fault),
-                Err(_) => None,
+                // Beyond its table. One that cannot be read is a fault all the same.
+                Err(_) if self.exception == selector_code(Exception::GP, selector) => None,
+                Err(fault) => return Err(fault),
             }
         };
         let level = self.state.cpl.max((selector & 3) as u8);

@@ -16,6 +16,7 @@ const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;
 /// Bits of CR0 that can be set; the others stay zero.
 const CR0_KNOWN: u64 = 0xE005_003F;
+const CR4_DE: u64 = 1 << 3;
 const CR4_PAE: u64 = 1 << 5;
 const CR4_OSFXSR: u64 = 1 << 9;
 const CR4_FSGSBASE: u64 = 1 << 16;
@@ -77,8 +78,11 @@ impl Core<'_> {
                 self.supervisor_only()?;
                 let kind = self.reg(uop.dst, if self.long() { 3 } else { 2 });
                 let address = self.address(uop);
-                self.load_wide(address)?;
-                if kind > 3 {
+                let what = self.load_wide(address)?;
+                let (context, linear) = (what as u64, (what >> 64) as u64);
+                let off = kind < 2 && context != 0 && self.state.cr4 & CR4_PCIDE == 0;
+                let nowhere = kind == 0 && !crate::access::canonical(linear);
+                if kind > 3 || context >> 12 != 0 || off || nowhere {
                     return Err(self.protect());
                 }
                 // Whatever was asked for, more is allowed.
@@ -86,6 +90,8 @@ impl Core<'_> {
                 self.stop();
                 Ok(())
             }
+            // There are no counters that could be read.
+            Op::Rdpmc => Err(self.protect()),
             Op::Wbinvd => self.supervisor_only(),
             Op::Lgdt | Op::Lidt | Op::Sgdt | Op::Sidt => self.table(uop),
             Op::Lldt | Op::Ltr | Op::Sldt | Op::Str => self.system_segment(uop),
@@ -209,9 +215,14 @@ impl Core<'_> {
     }
 
     fn set_cr0(&mut self, value: u64) -> Result<(), Fault> {
+        let reserved = value >> 32 != 0;
         let value = value & CR0_KNOWN | CR0_ET;
-        let bad = (value & CR0_PG != 0 && value & CR0_PE == 0)
-            || (value & CR0_NW != 0 && value & CR0_CD == 0);
+        // Paging is left from compatibility mode only, and not with PCIDs.
+        let stays = self.long() || self.state.cr4 & CR4_PCIDE != 0;
+        let bad = reserved
+            || (value & CR0_PG != 0 && value & CR0_PE == 0)
+            || (value & CR0_NW != 0 && value & CR0_CD == 0)
+            || (value & CR0_PG == 0 && self.state.cr0 & CR0_PG != 0 && stays);
         if bad {
             return Err(self.protect());
         }
@@ -257,6 +268,10 @@ impl Core<'_> {
     }
 
     fn debug(&mut self, uop: &Uop) -> Result<(), Fault> {
+        let named = if uop.op == Op::MovFromDr { uop.src } else { uop.dst } & 7;
+        if self.state.cr4 & CR4_DE != 0 && matches!(named, 4 | 5) {
+            return Err(self.undefined());
+        }
         self.supervisor_only()?;
         let size = if self.long() { 3 } else { 2 };
         let number = |number: u8| match number & 7 {
@@ -334,6 +349,10 @@ impl Core<'_> {
         if selector & 4 != 0 {
             return Err(self.raise(wrong(Exception::GP)));
         }
+        let wide = self.state.msrs.efer & EFER_LMA != 0;
+        if wide && u32::from(selector & !7) + 15 > self.state.gdtr.limit.into() {
+            return Err(self.raise(wrong(Exception::GP)));
+        }
         let descriptor = self.descriptor(selector)?;
         let kind = if task { 9 } else { 2 };
         if descriptor.ordinary() || descriptor.kind() != kind {
@@ -343,8 +362,13 @@ impl Core<'_> {
             return Err(self.raise(wrong(Exception::NP)));
         }
         let mut loaded = descriptor.segment(selector);
-        if self.state.msrs.efer & EFER_LMA != 0 {
-            loaded.base |= self.table_word(descriptor.at.wrapping_add(8))? << 32;
+        if wide {
+            let upper = self.table_word(descriptor.at.wrapping_add(8))?;
+            loaded.base |= upper << 32;
+            // The upper half has a type of its own, 0 (SDM vol. 2, LTR).
+            if upper >> 40 & 0x1F != 0 || !crate::access::canonical(loaded.base) {
+                return Err(self.raise(wrong(Exception::GP)));
+            }
         }
         if task {
             let busy = descriptor.low | 2 << 40;

@@ -3,6 +3,13 @@
 //! one interrupt line.
 #![forbid(unsafe_code)]
 
+#[path = "system/delivery.rs"]
+mod delivery;
+#[path = "system/registers.rs"]
+mod registers;
+#[path = "system/segments.rs"]
+mod segments;
+
 use emulator_bus::{Bus, Cycle, Memory, Refused, Width};
 use emulator_cpu::state::{Activity, Segment, Table};
 use emulator_cpu::{Cpu, Exit, Slice, State};
