@@ -21,7 +21,7 @@ export const KERNELS: Kernel[] = [
 ];
 
 /** The one that `engine=kernel` means. */
-export const BEST = KERNELS[0]!;
+export const BEST = KERNELS[1]!;
 
 /** Says the same of each of them. */
 export function eachKernel(say: (kernel: Kernel) => void): void {

@@ -139,8 +139,8 @@ mod tests {
     fn a_bad_value_is_named_together_with_what_is_allowed() {
         for (name, value, allowed) in [
             ("engine", "qemu", "sim, v86, x86-64 or kernel"),
-            ("memory", "63", "64 to 1984"),
-            ("memory", "lots", "64 to 1984"),
+            ("memory", "63", "64 to 2048"),
+            ("memory", "lots", "64 to 2048"),
             ("autoboot", "yes", "0 or 1"),
             ("flavour", "vanilla", "full or busybox"),
             ("machine", "a b", "letters"),

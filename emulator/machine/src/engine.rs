@@ -323,10 +323,8 @@ fn nanoseconds(time: Duration) -> u64 {
 
 impl Engine for X86 {
     fn capabilities(&self) -> Capabilities {
-        // One piece of memory can be as large as an isize says: a browser's less than 2 GiB.
-        let most = (isize::MAX as u64 >> 20).min(u64::from(*crate::MEMORY_MIB.end())) as u32;
         Capabilities {
-            memory_mib: Some(*crate::MEMORY_MIB.start()..=most),
+            memory_mib: Some(crate::MEMORY_MIB),
             sections: Some(SECTIONS),
             nic: true,
         }
@@ -376,7 +374,7 @@ impl Engine for X86 {
         let written = self.disk.as_ref().map(Disk::written).unwrap_or_default();
         sections.push(section(SECTORS, paged(written)));
         sections.push(section(RAM, Body::Paged(Box::new(machine.ram()))));
-        let ram = machine.memory().size();
+        let ram = u64::from(machine.memory_mib()) << 20;
         let origin = Origin { engine: ENGINE.into(), state: STATE_VERSION, image: self.image, ram };
         Ok(State { origin, sections })
     }
@@ -447,7 +445,7 @@ impl Engine for X86 {
     fn stats(&mut self) -> Stats {
         Stats {
             instructions: self.machine.as_ref().map(Machine::instructions),
-            memory_mib: self.machine.as_ref().map(|machine| (machine.memory().size() >> 20) as u32),
+            memory_mib: self.machine.as_ref().map(Machine::memory_mib),
             fetched: self.files.fetched(),
             requests: self.files.requests(),
             ..Stats::default()

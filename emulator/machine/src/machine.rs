@@ -11,6 +11,7 @@ use emulator_devices::power::Request;
 use emulator_snapshot::state::Version;
 
 use crate::board::{Board, LAST_TICK, Parts};
+use crate::map;
 
 /// Instructions between two looks at timers. One that is set anew ends the turn by itself.
 const TURN: u64 = 100_000;
@@ -68,7 +69,7 @@ impl Machine {
         seed: [u8; 32],
     ) -> Option<Self> {
         Some(Machine {
-            memory: Memory::try_new((memory_mib as usize) << 20)?,
+            memory: Memory::try_new(map::memory_bytes(memory_mib))?,
             ..Machine::new(0, parts, clock, epoch, seed)
         })
     }
@@ -77,7 +78,7 @@ impl Machine {
     pub fn new(memory_mib: u32, parts: &Parts, clock: Clock, epoch: u64, seed: [u8; 32]) -> Self {
         Machine {
             cpu: Cpu::new(State::default()),
-            memory: Memory::new((memory_mib as usize) << 20),
+            memory: Memory::new(map::memory_bytes(memory_mib)),
             versions: Vec::new(),
             board: Board::new(parts, epoch, seed),
             clock,
@@ -110,6 +111,11 @@ impl Machine {
     /// The processor's state, to look at.
     pub fn processor(&self) -> &State {
         &self.cpu.state
+    }
+
+    /// How much memory it has, as its owner asked for it.
+    pub fn memory_mib(&self) -> u32 {
+        self.memory.size().div_ceil(1 << 20) as u32
     }
 
     /// Memory, to look at.

@@ -16,6 +16,14 @@
 /// less; more would reach into the devices' addresses.
 pub const MEMORY_MIB: std::ops::RangeInclusive<u32> = 64..=2048;
 
+/// Bytes of memory of a machine with so many MiB: one piece, which on a host of 32 bits, such
+/// as WebAssembly, must be smaller than 2 GiB. A machine of 2048 MiB lacks the last 64 KiB on
+/// every host, so that a snapshot goes on anywhere.
+pub(crate) fn memory_bytes(mib: u32) -> usize {
+    const MOST: usize = (2 << 30) - (64 << 10);
+    usize::try_from(u64::from(mib) << 20).unwrap_or(MOST).min(MOST)
+}
+
 /// End of base memory; the MP table is behind it.
 pub(crate) const BASE_MEMORY_END: u64 = emulator_devices::mptable::ADDRESS;
 /// Memory goes on here.
