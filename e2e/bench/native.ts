@@ -1,5 +1,5 @@
 // The guest's work done by the machine itself, with the very same binaries.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -73,4 +73,33 @@ export function python(image: Kernel["image"]): { program: string; ms: number; a
   });
   const [time, answer] = text.trim().split(" ");
   return { program, ms: Number(time) / 1e6, answer: answer! };
+}
+
+/** A file of an initial RAM disk (Linux, Documentation/driver-api/early-userspace/buffer-format.rst). */
+function entry(name: string, mode: number, content = Buffer.alloc(0), device = [0, 0]): Buffer {
+  const fields = [1, mode, 0, 0, 1, 0, content.length, 0, 0, ...device, name.length + 1, 0];
+  const header = `070701${fields.map((field) => field.toString(16).padStart(8, "0")).join("")}${name}\0`;
+  const padded = (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)]);
+  return Buffer.concat([padded(Buffer.from(header)), padded(content)]);
+}
+
+/** Million instructions a second of our engine as a program of this machine, for one workload. */
+export function headless(workload: string): number {
+  const initrd = path.join(scratch, "initrd");
+  const program = fs.readFileSync(compile(64));
+  const files = [entry("dev", 0o40755), entry("dev/console", 0o20600, undefined, [5, 1]), entry("init", 0o100755, program)];
+  fs.writeFileSync(initrd, Buffer.concat([...files, entry("TRAILER!!!", 0)]));
+  const run = (what: string) => {
+    const kernel = path.resolve(here, "../../image/out/amd64/vmlinux");
+    const cmdline = `console=ttyS0 quiet panic=-1 reboot=k tsc=reliable -- ${what}`;
+    const words = ["run", "--kernel", kernel, "--initrd", initrd, "--cmdline", cmdline, "--memory", "128"];
+    const { stdout, stderr } = spawnSync(process.env.VIVARIUM_HEADLESS!, words, { encoding: "utf8" });
+    const executed = /; ([\d.]+) million instructions/.exec(stderr)?.[1];
+    if (!executed) throw new Error(`headless says no figures: ${stderr}`);
+    return { millions: Number(executed), text: stdout };
+  };
+  // The kernel's own instructions are those of a program that does nothing.
+  const { millions, text } = run(workload);
+  const times = [...text.matchAll(/^(\S+) (\d+) \d+\s*$/gm)].filter(([, name]) => name === workload);
+  return (millions - run("nothing").millions) / times.reduce((sum, [, , time]) => sum + Number(time) / 1e9, 0);
 }

@@ -12,6 +12,23 @@ test("64 MiB are enough, and 32-bit programs run on the 64-bit kernel", async ({
   expect(await machine.run("/usr/lib/vivarium/hello32")).toContain("1229 primes");
 });
 
+test("2 GiB are there, and a machine of them is saved and comes back", async ({ page }) => {
+  await page.addInitScript(() => localStorage.setItem("vivarium.preferences", '{"autosave":false}'));
+  const large = { ...SMALL, memory: 2048 };
+  let machine = await new Machine(page).open();
+  expect(await machine.boot(large)).toEqual({ ok: true });
+  const total = Number((await machine.run("grep MemTotal /proc/meminfo")).match(/(\d+) kB/)?.[1]);
+  expect(total).toBeGreaterThan(1_900_000);
+  // Linux gives memory away from its end.
+  const fill = "head -c 1M /dev/urandom > /tmp/a; for i in 1 2 3 4 5 6 7 8 9; do cat /tmp/a; done > /tmp/b; md5sum < /tmp/b";
+  const sum = (await machine.run(fill)).match(/[0-9a-f]{32}/)?.[0];
+  expect(sum).toBeDefined();
+  await machine.save();
+  machine = await new Machine(page).open();
+  expect(await machine.boot(large)).toEqual({ ok: true });
+  expect(await machine.run("md5sum < /tmp/b")).toContain(sum!);
+});
+
 test("a guest that waits costs no processor", async ({ page }) => {
   const machine = await new Machine(page).open();
   expect(await machine.boot(SMALL)).toEqual({ ok: true });

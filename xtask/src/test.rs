@@ -155,7 +155,7 @@ fn whole(report: &mut Report, tools: &Tools) {
         .any(|kind| root().join(format!("e2e/playwright.config.{kind}")).exists())
     {
         report.check("in the browser", || {
-            let relay = relay(&[])?;
+            let relay = build("relay", &[])?;
             let mut playwright = Command::new("node");
             playwright
                 .args(["node_modules/@playwright/test/cli.js", "test", "-c", "e2e"])
@@ -348,25 +348,27 @@ pub(crate) fn setup(quick: bool, image: impl FnOnce() -> Result<()>) -> Result<T
     Ok(tools)
 }
 
-/// Builds the relay; returns its program.
-fn relay(how: &[&str]) -> Result<PathBuf> {
-    one(cargo().args(["build", "--package", "relay"]).args(how))?;
+/// Builds a program of the workspace; returns it.
+fn build(package: &str, how: &[&str]) -> Result<PathBuf> {
+    one(cargo().args(["build", "--package", package]).args(how))?;
     let profile = if how.is_empty() { "debug" } else { "release" };
     // Ours is in `target/debug`, too.
     let program = tools::own_program()?;
     let target = program.ancestors().nth(2).context("this program's folder")?;
-    Ok(target.join(profile).join("relay"))
+    Ok(target.join(profile).join(package))
 }
 
 /// `cargo xtask bench`: not a test, but in the tests' browser, on the page as built.
 pub(crate) fn bench() -> Result<()> {
     debian::ensure("the bench", &[debian::BROWSER, debian::SERVERS].concat())?;
-    let relay = relay(&["--release"])?;
+    let relay = build("relay", &["--release"])?;
+    let headless = build("emulator-headless", &["--release"])?;
     let mut playwright = Command::new("node");
     playwright
         .args(["node_modules/@playwright/test/cli.js", "test", "-c", "e2e/bench"])
         .env("VIVARIUM_XTASK", tools::own_program()?)
         .env("VIVARIUM_RELAY", relay)
+        .env("VIVARIUM_HEADLESS", headless)
         .current_dir(root());
     if !playwright.status()?.success() {
         bail!("the bench could not be finished; the lines above say why");
