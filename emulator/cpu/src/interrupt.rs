@@ -253,7 +253,12 @@ impl Core<'_> {
         let rip = if self.long() || outward {
             let rsp = self.peek(size, 3 * word)?;
             let stack = self.peek(size, 4 * word)? as u16;
-            let stack = self.return_stack(&code.segment, stack, level)?;
+            let stack = self.return_stack(&code.segment, stack, level);
+            if stack.is_err() && self.exception.vector == Exception::SS {
+                // It is absent; only here that is #NP (SDM vol. 2, IRET).
+                self.exception.vector = Exception::NP;
+            }
+            let stack = stack?;
             let rip = self.far_offset(&code.segment, rip)?;
             let stack = self.accessed(stack)?;
             self.state.segments[segment::CS] = self.accessed(code)?;

@@ -42,6 +42,23 @@ fn a_return_looks_at_its_stack_before_its_address() {
 }
 
 #[test]
+fn an_absent_stack_of_a_return_is_what_the_return_says() {
+    // RIP, CS, RFLAGS, RSP, SS for IRET, the same without RFLAGS for RET.
+    let frame = [USER, 0x2B, 2, STACK, FREE | 3];
+    for (vector, words, by_iret) in
+        [(11, frame, true), (12, [frame[0], frame[1], frame[3], frame[4], 0], false)]
+    {
+        let mut machine = with_segment(0x00CF_7300_0000_FFFF);
+        machine.gate(vector, 0);
+        machine.memory.write(IDT + 16 * 13, 0u64).unwrap();
+        return_to(&mut machine, words);
+        machine.put(KERNEL, |a| if by_iret { a.iretq() } else { a.db(&[0x48, 0xCB]) });
+        machine.run(100);
+        assert_eq!(machine.notes()[1..3], [FREE, KERNEL]);
+    }
+}
+
+#[test]
 fn a_return_to_a_stack_of_16_bits_loads_sp_alone() {
     let mut machine = with_segment(0x0000_F300_0000_FFFF);
     return_to(&mut machine, [USER, 0x1B, 2, 0x5_1234, FREE | 3]);
