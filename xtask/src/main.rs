@@ -7,6 +7,7 @@ mod image;
 mod kernels;
 mod notices;
 mod page;
+mod peers;
 mod serve;
 mod stage;
 mod step;
@@ -33,6 +34,7 @@ cargo xtask <command>
   image [--arch i386|amd64|all] [--force]
                       build the guest images only; --force: from nothing
   kernels             fetch the kernels of Debian's that the engine x86-64 is tested with
+  peers               fetch the processors of others that it is compared with
   dist [--public-url /path/] [--no-image]
                       build dist/ for any static host, and show its sizes
   bench               measure boots, floods and guest workloads in Chromium
@@ -92,6 +94,12 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
                 tools::npm_parts()?;
             }
             if force { image::rebuild(&arch)? } else { image::build(&arch)? }
+        }
+        "peers" => {
+            rest.done()?;
+            if let Some(interpreter) = peers::ensure() {
+                println!("export {}={}", peers::VARIABLE, interpreter.display());
+            }
         }
         "kernels" => {
             rest.done()?;

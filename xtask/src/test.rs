@@ -14,6 +14,7 @@ use crate::debian;
 use crate::dist;
 use crate::kernels;
 use crate::page;
+use crate::peers;
 use crate::step::{follow, output, root, seconds, which};
 use crate::tools::{self, Tools};
 use crate::wasm::{TARGET, Toolchain};
@@ -43,11 +44,18 @@ const SHOWN: usize = 2_000;
 struct Count {
     passed: usize,
     failed: usize,
+    /// Tests that could not be made here, and said so.
+    left_out: usize,
 }
 
 impl Count {
-    const PASSED: Self = Self { passed: 1, failed: 0 };
-    const FAILED: Self = Self { passed: 0, failed: 1 };
+    const PASSED: Self = Self { passed: 1, failed: 0, left_out: 0 };
+    const FAILED: Self = Self { passed: 0, failed: 1, left_out: 0 };
+
+    /// The last part of a summary.
+    fn left_out(self) -> String {
+        if self.left_out == 0 { String::new() } else { format!(", {} left out", self.left_out) }
+    }
 }
 
 /// The checks so far.
@@ -67,9 +75,10 @@ impl Report {
         });
         self.total.passed += count.passed;
         self.total.failed += count.failed;
+        self.total.left_out += count.left_out;
         let time = seconds(start.elapsed());
         if count.failed == 0 {
-            println!("  {name}: passed ({}, {time})", count.passed);
+            println!("  {name}: passed ({}{}, {time})", count.passed, count.left_out());
         } else {
             println!(
                 "  {name}: FAILED ({} of {}, {time})",
@@ -102,7 +111,8 @@ pub(crate) fn all(quick: bool, setup: impl FnOnce() -> Result<Tools>) -> Result<
         println!("\nfailed: {}", report.failures.join(", "));
     }
     println!("\nall checks took {}", seconds(start.elapsed()));
-    println!("{} passed, {} failed", report.total.passed, report.total.failed);
+    let total = report.total;
+    println!("{} passed, {} failed{}", total.passed, total.failed, total.left_out());
     Ok(report.total.failed == 0)
 }
 
@@ -119,7 +129,8 @@ fn sources(report: &mut Report, tools: Option<&Tools>) {
     report.check("unit and layer tests", || {
         let kernels = kernels::here()?.map(|place| (kernels::VARIABLE, place));
         let mut cargo = cargo();
-        cargo.args(["test", "--workspace", "--no-fail-fast"]).envs(kernels);
+        let peers = peers::ensure().map(|interpreter| (peers::VARIABLE, interpreter));
+        cargo.args(["test", "--workspace", "--no-fail-fast"]).envs(kernels).envs(peers);
         test_program(&mut cargo, rust_count)
     });
     if let Some(tools) = tools {
@@ -199,7 +210,7 @@ fn test_program(command: &mut Command, count: fn(&[String]) -> Count) -> Result<
     Ok(found)
 }
 
-/// Sums up the lines `test result: ok. 5 passed; 0 failed; …`.
+/// Sums up the lines `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
 fn rust_count(lines: &[String]) -> Count {
     let mut total = Count::default();
     for line in lines {
@@ -209,6 +220,7 @@ fn rust_count(lines: &[String]) -> Count {
             match (pair[0].parse::<usize>(), pair[1]) {
                 (Ok(count), "passed") => total.passed += count,
                 (Ok(count), "failed") => total.failed += count,
+                (Ok(count), "ignored") => total.left_out += count,
                 _ => {}
             }
         }
@@ -390,7 +402,7 @@ mod tests {
             "running 5 tests\ntest result: ok. 5 passed; 0 failed; 1 ignored; 0 measured\n\
              test result: FAILED. 2 passed; 3 failed; 0 ignored\n",
         );
-        assert_eq!(rust_count(&said), Count { passed: 7, failed: 3 });
+        assert_eq!(rust_count(&said), Count { passed: 7, failed: 3, left_out: 1 });
     }
 
     #[test]
@@ -398,13 +410,13 @@ mod tests {
         let said = lines(
             "Running 4 tests using 1 worker\n  1 failed\n    [x] › a.spec.ts\n  1 flaky\n  2 did not run\n  12 passed (3.4s)\n",
         );
-        assert_eq!(playwright_count(&said), Count { passed: 12, failed: 4 });
+        assert_eq!(playwright_count(&said), Count { passed: 12, failed: 4, left_out: 0 });
     }
 
     #[test]
     fn a_program_without_tests_is_not_a_pass() {
         assert!(test_program(Command::new("echo").arg("nothing"), rust_count).is_err());
         let failed = test_program(&mut Command::new("false"), rust_count).unwrap();
-        assert_eq!(failed, Count { passed: 0, failed: 1 });
+        assert_eq!(failed, Count { passed: 0, failed: 1, left_out: 0 });
     }
 }
