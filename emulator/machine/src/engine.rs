@@ -323,11 +323,7 @@ fn nanoseconds(time: Duration) -> u64 {
 
 impl Engine for X86 {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            memory_mib: Some(crate::MEMORY_MIB),
-            sections: Some(SECTIONS),
-            nic: true,
-        }
+        Capabilities { memory_mib: Some(crate::MEMORY_MIB), sections: Some(SECTIONS), nic: true }
     }
 
     fn boot<'a>(

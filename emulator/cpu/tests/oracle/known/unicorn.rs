@@ -4,8 +4,8 @@
 use emulator_cpu::flags::{STATUS, VIF, VIP};
 
 use super::{
-    CS_SELECTOR, Known, Part, SS_SELECTOR, UPDATES, accessed, accessed_upper, canonical,
-    descriptor_accessed, has, page_fault, protection, stack, used,
+    CS_SELECTOR, Known, Part, SS_SELECTOR, UPDATES, accessed, accessed_upper, descriptor_accessed,
+    has, page_fault, protection, stack, used,
 };
 use crate::machine::Outcome;
 use crate::system::{POINTER, UNKNOWN};
@@ -387,12 +387,12 @@ pub(super) const KNOWN: &[Known] = &[
         applies: |case, _, _| has(case, &["Seta"]) && has(case, &["Cmpxchg8b", "Cmpxchg16b"]),
     },
     Known {
-        name: "LLDT and LTR take bases that are not canonical",
-        manual: "vol. 1, 3.3.7.1 Canonical addressing",
+        name: "LLDT and LTR do not look at the upper half, nor whether its base is canonical",
+        manual: "vol. 2, LLDT, LTR: #GP(selector)",
         part: Part::Everything,
-        applies: |case, _, theirs| {
-            let bases = [words::LDTR, words::TR].map(|which| words::SEGMENTS + 4 * which + 1);
-            has(case, &["Lldt", "Ltr"]) && bases.iter().any(|base| !canonical(theirs.words[*base]))
+        applies: |case, ours, theirs| {
+            let refused = ours.faults.first().is_some_and(|fault| fault.0 == 13 && fault.1 != 0);
+            refused && theirs.faults.is_empty() && has(case, &["Lldt", "Ltr"])
         },
     },
     Known {
