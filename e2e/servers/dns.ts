@@ -36,6 +36,11 @@ export class Dns {
     return `127.0.0.1:${this.socket.address().port}`;
   }
 
+  /** From here on a name's first answer is its first again. */
+  forget(name: string): void {
+    this.asked.splice(0, this.asked.length, ...this.asked.filter((other) => other !== name));
+  }
+
   stop(): Promise<void> {
     return new Promise((closed) => this.socket.close(() => closed()));
   }

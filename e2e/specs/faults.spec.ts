@@ -1,5 +1,5 @@
 import { expect, test } from "@playwright/test";
-import { eachKernel } from "../pages/engines.ts";
+import { BEST, eachKernel } from "../pages/engines.ts";
 import { BOOT_TIMEOUT, Machine, faultyUrl, type BootResult } from "../pages/machine.ts";
 
 async function fault(kind: string, path: string): Promise<void> {
@@ -99,4 +99,16 @@ eachKernel((kernel) => {
     expect(await result).toMatchObject({ ok: false, code: "hang" });
     await expect(machine.page.getByRole("alert")).toContainText("no sign of life");
   });
+});
+
+test("a server that goes silent is asked again", async ({ page }) => {
+  await fault("stalled", "/disk/");
+  const machine = await new Machine(page).open("autoboot=0", faultyUrl());
+  const asked = page.waitForRequest((request) => request.url().includes("/disk/"), { timeout: BOOT_TIMEOUT });
+  const result = machine.boot({ engine: BEST.name, flavour: "full", start: "cold" });
+  await asked;
+  // The request that was left without an answer never gets one.
+  await heal();
+  expect(await result).toEqual({ ok: true });
+  await machine.expectRealKernel();
 });

@@ -3,13 +3,18 @@
 
 const TRIES = 3; // a flaky network gets this many before a person is asked
 const BACKOFF_MS = 300; // doubled after each try
+const SILENCE_MS = 20_000; // from a server or a cache that says nothing for so long nothing comes
 
 /** The kept copy of a file, or undefined. Browsers without a cache storage have none. */
 export async function kept(cacheName, url) {
-  try {
+  const silence = new Promise((_, fail) => setTimeout(fail, SILENCE_MS));
+  const copy = async () => {
     const cache = await caches.open(cacheName);
     const response = await cache.match(url);
     return response && new Uint8Array(await response.arrayBuffer());
+  };
+  try {
+    return await Promise.race([copy(), silence]);
   } catch {
     return undefined;
   }
@@ -42,7 +47,21 @@ export async function download(url, mode, arrived) {
 }
 
 async function downloadOnce(url, mode, arrived) {
-  const response = await fetch(url, { cache: mode });
+  const silence = new AbortController();
+  let timer;
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(new Error(`nothing came for ${SILENCE_MS / 1000} s`)), SILENCE_MS);
+  };
+  alive();
+  try {
+    return await read(await fetch(url, { cache: mode, signal: silence.signal }), (bytes) => (alive(), arrived(bytes)));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function read(response, arrived) {
   if (!response.ok) {
     throw Object.assign(new Error(`the server answered ${response.status}`), { status: response.status });
   }

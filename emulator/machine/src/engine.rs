@@ -266,7 +266,8 @@ impl X86 {
         }
     }
 
-    /// What a poll's outcome means for whoever drives the engine.
+    /// What a poll's outcome means for whoever drives the engine, when all has been taken that
+    /// the guest has for the world.
     fn next(&mut self, outcome: Outcome, now: Instant, io: &GuestIo) -> Next {
         let ended = match outcome {
             Outcome::Reset => Some(Next::Halted(Halt::Reboot)),
@@ -277,6 +278,13 @@ impl X86 {
         };
         if let Some(next) = ended {
             return next;
+        }
+        // What was taken or answered last may be what the guest sleeps for; frames that had no
+        // room may have some now.
+        if let Some(machine) = &mut self.machine
+            && (machine.is_woken() || !io.received.is_empty() && machine.board().has_frame_room())
+        {
+            return Next::Again;
         }
         let due = match (&self.machine, outcome) {
             (_, Outcome::Budget) => return Next::Again,

@@ -191,6 +191,12 @@ impl Machine {
         Some(self.board.deadline().map_or(Outcome::Waits, Outcome::Sleeps))
     }
 
+    /// Whether an interrupt has come since [`Machine::run`] said that the processor sleeps.
+    pub fn is_woken(&mut self) -> bool {
+        self.board.settle(self.now);
+        self.board.interrupt()
+    }
+
     /// Deterministic mode: skips the time until a tick that [`Outcome::Sleeps`] named.
     pub fn skip_to(&mut self, tick: Ticks) {
         if self.clock == Clock::Instructions {
