@@ -52,7 +52,7 @@ pub struct Machine {
     console: u64,
     measured: (Instant, u64),
     network: Option<Network>,
-    /// Frames went through in the last pump.
+    /// Frames went through in the last pump, or were handed to the guest, which will answer.
     busy: bool,
 }
 
@@ -152,6 +152,7 @@ impl Machine {
             self.drain(events);
             return Due::Idle;
         }
+        let handed = !self.io.received.is_empty();
         let due = self.run(now, events);
         if !self.is_live() {
             return due;
@@ -159,7 +160,7 @@ impl Machine {
         let Some(network) = &mut self.network else { return due };
         let exchange = network.exchange(&mut self.io, now);
         events.extend(network.report(now).map(Event::Network));
-        self.busy = exchange.moved;
+        self.busy = handed || exchange.moved;
         match exchange.due {
             _ if exchange.fresh => Due::Soon,
             Some(at) => due.at_latest(at),
