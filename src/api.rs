@@ -302,8 +302,7 @@ fn choice(options: &JsValue) -> Result<Choice, JsValue> {
     let mut choice = Choice::default();
     if let Some(value) = read("engine") {
         let engine = value.as_string().and_then(|name| engines::named(&name));
-        choice.engine =
-            Some(engine.ok_or_else(|| invalid("engine", &value, "sim, v86, x86-64 or kernel"))?);
+        choice.engine = Some(engine.ok_or_else(|| invalid("engine", &value, engines::NAMES))?);
     }
     if let Some(value) = read("memory") {
         let whole = |number: &f64| number.fract() == 0.0 && (1.0..=65536.0).contains(number);

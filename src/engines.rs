@@ -31,6 +31,9 @@ pub(crate) const MEMORY_CHOICES: [u32; 6] = [64, 128, 256, 512, 1024, 2048];
 /// telephone.
 pub(crate) const DEFAULT_MEMORY_MIB: u32 = 256;
 
+/// What [`named`] understands, for people.
+pub(crate) const NAMES: &str = "sim, v86, x86-64 or kernel";
+
 /// The engine of a name in an address or a program.
 #[must_use]
 pub(crate) fn named(name: &str) -> Option<EngineKind> {
@@ -235,6 +238,7 @@ mod tests {
         for engine in ALL {
             assert_eq!(named(id(engine)), Some(engine));
         }
+        assert!(ALL.into_iter().all(|engine| NAMES.contains(id(engine))));
         assert_eq!(named("kernel"), Some(BEST_KERNEL));
         assert!(is_real(BEST_KERNEL), "a kernel is real");
         assert_eq!(named("qemu"), None);

@@ -36,7 +36,7 @@ pub(crate) fn parse(
     let mut read = Reader { value: &value, complaints: &mut complaints };
     let memory = format!("a whole number from {} to {}", MEMORY_MIB.start(), MEMORY_MIB.end());
     let address = Address {
-        engine: read.one("engine", "sim, v86, x86-64 or kernel", engines::named),
+        engine: read.one("engine", engines::NAMES, engines::named),
         memory_mib: read.one("memory", &memory, |text| {
             text.parse().ok().filter(|mib| MEMORY_MIB.contains(mib))
         }),

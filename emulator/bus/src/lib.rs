@@ -18,12 +18,14 @@
 
 mod bus;
 mod device;
+mod empty;
 mod memory;
 mod time;
 mod word;
 
 pub use bus::{Bus, Cycle, Refused};
 pub use device::Device;
+pub use empty::Empty;
 pub use memory::{Memory, PAGE_SIZE, Unmapped};
 pub use time::{TICKS_PER_SECOND, Ticks};
 pub use word::{Width, Word};

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use emulator_bus::{Bus, Cycle, Memory, Refused, Width};
+use emulator_bus::{Empty, Memory};
 use emulator_cpu::{Cpu, State};
 use iced_x86::code_asm::*;
 
@@ -12,38 +12,6 @@ const CODE: u64 = 0x1_0000;
 const DATA: u64 = 0x10_0000;
 const SLICE: u64 = 1_000_000;
 const SLICES: u64 = 200;
-
-struct Empty;
-
-impl Bus for Empty {
-    fn port_in(&mut self, _: u16, width: Width, _: Cycle<'_>) -> u32 {
-        width.mask() as u32
-    }
-    fn port_out(&mut self, _: u16, _: Width, _: u32, _: Cycle<'_>) {}
-    fn mmio_read(&mut self, _: u64, width: Width, _: Cycle<'_>) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: u64, _: Width, _: u64, _: Cycle<'_>) {}
-    fn msr_read(&mut self, _: u32, _: Cycle<'_>) -> Result<u64, Refused> {
-        Err(Refused)
-    }
-    fn msr_write(&mut self, _: u32, _: u64, _: Cycle<'_>) -> Result<(), Refused> {
-        Err(Refused)
-    }
-    fn interrupt(&self) -> bool {
-        false
-    }
-    fn acknowledge(&mut self) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: u8) {}
-    fn entropy(&mut self) -> u64 {
-        0
-    }
-}
 
 type Program = fn(&mut CodeAssembler) -> Result<(), iced_x86::IcedError>;
 
@@ -132,7 +100,7 @@ fn measure(name: &str, program: Program) {
     let start = Instant::now();
     let mut retired = 0;
     for _ in 0..SLICES {
-        retired += cpu.run(&mut memory, &mut Empty, retired, SLICE).retired;
+        retired += cpu.run(&mut memory, &mut Empty::default(), retired, SLICE).retired;
     }
     let seconds = start.elapsed().as_secs_f64();
     println!("{name}: {:.0} MIPS", retired as f64 / seconds / 1e6);

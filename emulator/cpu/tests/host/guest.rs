@@ -1,6 +1,6 @@
 //! The emulated side: a machine whose page tables map what the host's process maps.
 
-use emulator_bus::{Bus, Cycle, Memory, Refused, Width};
+use emulator_bus::{Empty, Memory};
 use emulator_cpu::state::{Activity, Segment};
 use emulator_cpu::{Cpu, Exception, Exit, State};
 
@@ -27,39 +27,6 @@ pub(crate) const DATA_SIZE: usize = 0x2000;
 
 const CODE_PHYSICAL: u64 = 0x1_0000;
 const DATA_PHYSICAL: u64 = 0x2_0000;
-
-/// A board with nothing on it.
-pub(crate) struct Empty;
-
-impl Bus for Empty {
-    fn port_in(&mut self, _: u16, width: Width, _: Cycle<'_>) -> u32 {
-        width.mask() as u32
-    }
-    fn port_out(&mut self, _: u16, _: Width, _: u32, _: Cycle<'_>) {}
-    fn mmio_read(&mut self, _: u64, width: Width, _: Cycle<'_>) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: u64, _: Width, _: u64, _: Cycle<'_>) {}
-    fn msr_read(&mut self, _: u32, _: Cycle<'_>) -> Result<u64, Refused> {
-        Err(Refused)
-    }
-    fn msr_write(&mut self, _: u32, _: u64, _: Cycle<'_>) -> Result<(), Refused> {
-        Err(Refused)
-    }
-    fn interrupt(&self) -> bool {
-        false
-    }
-    fn acknowledge(&mut self) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self) -> u8 {
-        0
-    }
-    fn set_task_priority(&mut self, _: u8) {}
-    fn entropy(&mut self) -> u64 {
-        0
-    }
-}
 
 /// The emulated processor with its memory.
 pub(crate) struct Guest {
@@ -130,16 +97,16 @@ impl Guest {
     pub(crate) fn step(&mut self, repeated: bool) -> Result<(), Exception> {
         self.short = !self.short;
         let single = repeated || !self.short;
-        self.cpu.step_by(&mut self.memory, &mut Empty, 0, single)
+        self.cpu.step_by(&mut self.memory, &mut Empty::default(), 0, single)
     }
 
     /// Executes up to a fault, as the loop does it; says which fault. A block must end in one.
     pub(crate) fn run(&mut self) -> Exception {
-        let slice = self.cpu.run(&mut self.memory, &mut Empty, 0, 1 << 20);
+        let slice = self.cpu.run(&mut self.memory, &mut Empty::default(), 0, 1 << 20);
         assert_eq!(slice.exit, Exit::Shutdown, "a block without an end");
         // There is no handler, so the processor has stopped before the instruction: again.
         self.cpu.state.activity = Activity::Running;
-        let again = self.cpu.step(&mut self.memory, &mut Empty, 0);
+        let again = self.cpu.step(&mut self.memory, &mut Empty::default(), 0);
         again.expect_err("a fault that does not come again")
     }
 

@@ -1,6 +1,6 @@
 //! The machine of a case: 128 KiB of memory with tables at fixed places, and a state.
 
-use emulator_bus::{Bus, Cycle, Memory, Refused, Width};
+use emulator_bus::{Empty, Memory};
 use emulator_cpu::state::{Activity, Segment, Table};
 use emulator_cpu::{Cpu, Exception, State, Turn};
 
@@ -257,44 +257,6 @@ pub(crate) struct Outcome {
     pub(crate) memory: Vec<u8>,
 }
 
-/// A board with nothing on it but the task priority.
-#[derive(Default)]
-struct Board {
-    priority: u8,
-}
-
-impl Bus for Board {
-    fn port_in(&mut self, _: u16, width: Width, _: Cycle<'_>) -> u32 {
-        width.mask() as u32
-    }
-    fn port_out(&mut self, _: u16, _: Width, _: u32, _: Cycle<'_>) {}
-    fn mmio_read(&mut self, _: u64, width: Width, _: Cycle<'_>) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: u64, _: Width, _: u64, _: Cycle<'_>) {}
-    fn msr_read(&mut self, _: u32, _: Cycle<'_>) -> Result<u64, Refused> {
-        Err(Refused)
-    }
-    fn msr_write(&mut self, _: u32, _: u64, _: Cycle<'_>) -> Result<(), Refused> {
-        Err(Refused)
-    }
-    fn interrupt(&self) -> bool {
-        false
-    }
-    fn acknowledge(&mut self) -> Option<u8> {
-        None
-    }
-    fn task_priority(&self) -> u8 {
-        self.priority
-    }
-    fn set_task_priority(&mut self, priority: u8) {
-        self.priority = priority;
-    }
-    fn entropy(&mut self) -> u64 {
-        0
-    }
-}
-
 fn memory_of(case: &Case) -> Memory {
     let mut memory = Memory::new(SIZE);
     memory.slice_mut(0, SIZE).unwrap().copy_from_slice(&case.memory);
@@ -312,7 +274,7 @@ fn pair(exception: Exception) -> (u8, u32) {
 /// Here, exceptions delivered through the machine's IDT.
 pub(crate) fn delivered(case: &Case) -> Outcome {
     let mut memory = memory_of(case);
-    let mut board = Board::default();
+    let mut board = Empty::default();
     let mut cpu = Cpu::new(case.state.clone());
     let mut faults = Vec::new();
     let mut end = End::Executed;
@@ -341,11 +303,11 @@ pub(crate) fn delivered(case: &Case) -> Outcome {
 pub(crate) fn in_a_slice(case: &Case) -> [Outcome; 2] {
     let mut memory = memory_of(case);
     let mut cpu = Cpu::new(case.state.clone());
-    let retired = cpu.run(&mut memory, &mut Board::default(), 0, case.steps).retired;
+    let retired = cpu.run(&mut memory, &mut Empty::default(), 0, case.steps).retired;
     let loops = outcome(&cpu, &memory, End::Executed, Vec::new());
     let mut memory = memory_of(case);
     let mut cpu = Cpu::new(case.state.clone());
-    let mut board = Board::default();
+    let mut board = Empty::default();
     let mut end = End::Executed;
     while cpu.state.retired < retired {
         match cpu.turn(&mut memory, &mut board, 0, true).0 {
@@ -360,7 +322,7 @@ pub(crate) fn in_a_slice(case: &Case) -> [Outcome; 2] {
 /// Here, up to the first exception, which is not delivered.
 pub(crate) fn undelivered(case: &Case) -> Outcome {
     let mut memory = memory_of(case);
-    let mut board = Board::default();
+    let mut board = Empty::default();
     let mut cpu = Cpu::new(case.state.clone());
     let mut steps = 0;
     while steps < case.steps {
