@@ -118,6 +118,7 @@ export class Machine {
    * shell makes 42 of it.
    */
   async run(command: string, timeout = 60_000): Promise<string> {
+    await this.prompt();
     const mark = `${Date.now().toString(36)}${this.marks++}`;
     await this.write(`${command}\recho "DONE_$((6*7))_${mark} $?"\r`);
     const text = await this.waitForText(new RegExp(`DONE_42_${mark} \\d+`), timeout);

@@ -28,7 +28,7 @@ use crate::tuple::Tuple;
 use crate::wire::Port;
 use flow::{Flow, Step};
 
-/// Connections of the guest at once, at most: more than a browser opens, and 32 MiB of
+/// Connections of the guest at once, at most: more than a browser opens, and 64 MiB of
 /// buffers. One more is refused.
 pub const MAX_FLOWS: usize = 256;
 
