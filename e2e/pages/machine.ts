@@ -109,7 +109,7 @@ export class Machine {
    * answer is input: what is typed before it is there has the answer in its middle.
    */
   async prompt(): Promise<void> {
-    await this.waitForText(/root@vivarium:\S*[#$]\s*$/);
+    await this.waitForText(/\w@vivarium:\S*[#$]\s*$/);
   }
 
   /**

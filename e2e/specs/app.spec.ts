@@ -37,6 +37,27 @@ test("settings are kept", async ({ page }) => {
   await expect(page.getByLabel(/font size/i)).toHaveValue("18");
 });
 
+test("an underscore is seen", async ({ page }) => {
+  const machine = await new Machine(page).open("engine=sim");
+  await machine.waitForState("running", 30_000);
+  await machine.write("clear; echo; echo; echo ________\r");
+  await machine.waitForText(/^________$/m);
+  // Rows hide what sticks out, so the blank row above shows nothing of it either.
+  const seen = async (row: number) => {
+    const picture = await page.locator(`.xterm-rows > div:nth-child(${row})`).screenshot();
+    return page.evaluate(async (base64) => {
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
+      const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d")!;
+      canvas.drawImage(bitmap, 0, 0);
+      const { data } = canvas.getImageData(0, 0, bitmap.width, bitmap.height);
+      return data.some((value, index) => index % 4 < 3 && Math.abs(value - data[index % 4]!) > 60);
+    }, picture.toString("base64"));
+  };
+  await expect.poll(() => seen(3)).toBe(true);
+  expect(await seen(2)).toBe(false);
+});
+
 test("no view is wider than a small phone", async ({ page }) => {
   await page.setViewportSize({ width: 360, height: 740 });
   for (const route of ["", "settings", "snapshots", "about"]) {

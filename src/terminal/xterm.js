@@ -18,6 +18,8 @@ const SAVED_SCROLLBACK = [1_000, 100, 0];
 const SAVED_LIMIT = 1 << 20;
 /** A resize is over when nothing has moved for this long, in milliseconds. */
 const RESIZE_REST = 50;
+/** Of the font's own. Rows hide what sticks out, and at some sizes that is the underscore. */
+const LINE_HEIGHT = 1.1;
 /** WCAG AA for text; xterm mends a guest's own poor choice of colours with it. */
 const MINIMUM_CONTRAST = 4.5;
 /** Most that a guest may put on the clipboard (OSC 52), in base64 characters. */
@@ -91,6 +93,7 @@ export class Screen {
       cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
       fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--font-mono").trim(),
       fontSize,
+      lineHeight: LINE_HEIGHT,
       linkHandler: { activate: open, allowNonHttpProtocols: true },
       macOptionIsMeta: true,
       minimumContrastRatio: MINIMUM_CONTRAST,
