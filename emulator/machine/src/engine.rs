@@ -253,14 +253,13 @@ impl X86 {
         loop {
             let done = machine.instructions() - start;
             let outcome = machine.run(host, budget.saturating_sub(done).max(1));
-            let answered = match &mut self.disk {
-                Some(disk) => disk.serve(machine, &*self.files)?,
-                None => false,
-            };
+            if let Some(disk) = &mut self.disk {
+                disk.serve(machine, &*self.files)?;
+            }
             let executed = machine.instructions() - start;
             self.pace.executed(executed);
             let sleeps = matches!(outcome, Outcome::Sleeps(_) | Outcome::Waits);
-            if !(sleeps && answered && executed < budget) {
+            if !(sleeps && executed < budget && machine.is_woken()) {
                 return Ok(outcome);
             }
         }

@@ -91,7 +91,7 @@ impl Disk {
         }
     }
 
-    /// Takes the guest's requests and answers those that can be; returns whether any was.
+    /// Takes the guest's requests and answers those that can be.
     ///
     /// # Errors
     /// As [`Disk::arrive`].
@@ -99,7 +99,7 @@ impl Disk {
         &mut self,
         machine: &mut Machine,
         files: &dyn Files,
-    ) -> Result<bool, Fault> {
+    ) -> Result<(), Fault> {
         let mut answered = false;
         for Request { id, operation } in machine.board().take_disk_requests() {
             match operation {
@@ -129,7 +129,7 @@ impl Disk {
         if answered {
             machine.service();
         }
-        Ok(answered)
+        Ok(())
     }
 
     fn answer_reads(&mut self, machine: &mut Machine) -> bool {
