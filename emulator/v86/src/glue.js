@@ -4,7 +4,7 @@
 // v86 (npm, pinned in package.json) is an ES module that is loaded when a machine boots,
 // so that nobody downloads it for the simulated shell. Besides its documented interface,
 // this file relies on these inner names of version 0.5.462; all are used in `Machine`:
-//   emulator.v86.{run, stop, do_tick, yield, yield_callback, unregister_yield}  the run loop
+//   emulator.v86.{run, stop, do_tick}           the run loop
 //   emulator.v86.cpu.reboot_internal            the reset line
 //   emulator.v86.cpu.{instruction_counter, cr}  counters and control registers
 //   emulator.v86.cpu.devices.virtio_console.virtio.queues[n].has_request()
@@ -109,24 +109,7 @@ export class Machine {
     card.mac.set(MAC);
     card.virtio.device_feature[0] |= NET_CSUM;
     machine.guard(hooks);
-    machine.pace();
     return machine;
-  }
-
-  /**
-   * Has the run loop go on by messages of this thread. v86 would ask a thread of its own for
-   * each slice, which are a millisecond long, and for each interrupt that ends an idle time.
-   */
-  pace() {
-    const inner = this.emulator.v86;
-    inner.unregister_yield();
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = ({ data: tick }) => inner.yield_callback(tick);
-    inner.yield = (delay, tick) => {
-      // From within a timer the next one would be late: browsers clamp nested ones to 4 ms.
-      if (delay < 1) port2.postMessage(tick);
-      else setTimeout(() => port2.postMessage(tick), delay);
-    };
   }
 
   /** Ends the machine at a reset or at a breakdown of v86 instead of going on blindly. */
