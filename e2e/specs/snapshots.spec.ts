@@ -84,7 +84,7 @@ eachKernel((kernel) => {
     await machine.waitForState("running");
     expect(await machine.run("echo mine=$mine.")).toContain("mine=.");
     // What was saved before is not lost by that.
-    const aside = (await machine.list()).find((snapshot) => snapshot.name === "Before the last new start");
+    const aside = (await machine.list()).find((snapshot) => snapshot.name === "Before the last new start or restore");
     expect(await machine.attempt("restore", aside!.id)).toBe("ok");
     expect(await machine.run("echo mine=$mine")).toContain("mine=42");
   });

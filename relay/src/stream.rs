@@ -220,6 +220,7 @@ impl Stream {
                 break;
             }
             self.early.pop_front();
+            self.moved = Instant::now();
         }
         let mut space = [MaybeUninit::uninit(); READ];
         let mut buffer = ReadBuf::uninit(&mut space);

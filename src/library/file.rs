@@ -10,7 +10,7 @@ use web_sys::Blob;
 use super::words;
 
 /// Largest file that is read, in bytes. It is in memory three times on its way to the
-/// worker, and a tab has about 4 GiB; the largest machine's snapshot is well below.
+/// worker, and a tab has about 4 GiB.
 pub(crate) const FILE_LIMIT: u64 = 1 << 30;
 
 /// What is in an exported file, for whoever looks at it from outside.

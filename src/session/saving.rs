@@ -124,8 +124,7 @@ impl Session {
     /// Saves without being asked, for the page's life.
     pub(crate) fn keep_saving(self) {
         let look = move || {
-            let hidden = document().hidden();
-            if self.wants_saving(hidden) {
+            if self.wants_saving() {
                 spawn_local(async move {
                     // A failure is shown by whoever shows the state of saving.
                     let _ = self.save(None).await;
@@ -133,7 +132,10 @@ impl Session {
             }
         };
         Interval::new(LOOK_MS, look).forget();
-        let handle = window_event_listener_untyped("visibilitychange", move |_| look());
+        let handle = window_event_listener_untyped("visibilitychange", move |_| {
+            self.core().saves.borrow_mut().autosave.leaves(document().hidden());
+            look();
+        });
         std::mem::forget(handle);
         self.observe(move |happening| {
             if matches!(happening, Happening::Console(_)) {
@@ -142,7 +144,7 @@ impl Session {
         });
     }
 
-    fn wants_saving(self, hidden: bool) -> bool {
+    fn wants_saving(self) -> bool {
         let core = self.core();
         let state = self.state();
         if state.stats.and_then(|stats| stats.mips).is_some_and(|mips| mips > BUSY_MIPS) {
@@ -153,7 +155,7 @@ impl Session {
             && self.store().keeping().get_untracked() != Keeping::Never
             && matches!(state.machine, MachineState::Running | MachineState::Paused)
             && saves.current.is_none()
-            && saves.autosave.is_due(now(), hidden)
+            && saves.autosave.is_due(now())
     }
 
     /// The machine has done something that is worth saving.
@@ -224,6 +226,7 @@ impl Session {
         let order = core.saves.borrow_mut().current.take();
         match &result {
             Ok(saved) => {
+                core.saves.borrow_mut().autosave.succeeded(now());
                 self.store().set_keeping(Keeping::Saved(saved.snapshot.saved_ms as f64));
                 self.tell(&Happening::Saved);
             }

@@ -211,6 +211,7 @@ impl Cpu {
             page: u64::MAX,
             extent: Extent::Block,
             element: false,
+            untrapped: false,
             deaf: false,
             watched: false,
             implicit: false,
@@ -244,6 +245,9 @@ pub(crate) struct Core<'a> {
     pub(crate) extent: Extent,
     /// Repeated instructions are left after each element.
     pub(crate) element: bool,
+    /// No single-step trap follows this instruction: it has gone to a handler, has loaded SS, or
+    /// was a SYSCALL that cleared TF (SDM vol. 3, 6.8.3 and 17.3.1.4).
+    pub(crate) untrapped: bool,
     /// Interrupts are not looked at.
     deaf: bool,
     /// Breakpoints count.
@@ -356,6 +360,7 @@ impl Core<'_> {
         }
         self.extent = if marked { Extent::One } else { Extent::Block };
         self.element = trap;
+        self.untrapped = false;
         let one = trap || self.state.shadow || marked;
         self.state.shadow = false;
         self.limit = if one { self.count + 1 } else { self.budget };
@@ -364,7 +369,7 @@ impl Core<'_> {
             let raised = self.exception;
             self.deliver_exception();
             Turn::Exception(raised)
-        } else if trap && self.state.flags.eager & TF != 0 {
+        } else if trap && !self.untrapped {
             self.single_step();
             Turn::Exception(Exception::plain(Exception::DB))
         } else {

@@ -70,7 +70,6 @@ impl Core<'_> {
     /// Takes the interrupt that the board has; says its vector.
     pub(crate) fn take_interrupt(&mut self) -> Option<u8> {
         let vector = self.bus.acknowledge()?;
-        self.state.activity = Activity::Running;
         if self.deliver(vector, None, Source::Event).is_err() {
             self.deliver_exception();
         }
@@ -109,6 +108,9 @@ impl Core<'_> {
         }
         let bits = self.state.flags.bits() & !clear;
         self.state.flags.set_bits(bits);
+        self.state.activity = Activity::Running;
+        self.state.shadow = false;
+        self.untrapped = true;
         self.settle();
         Ok(())
     }

@@ -53,7 +53,7 @@ impl Core<'_> {
         let index = self.state.gpr[reg::RCX] as u32;
         let msrs = &self.state.msrs;
         let value = match index {
-            TSC => self.now().wrapping_add(msrs.tsc_offset),
+            TSC => self.now(),
             ARCH_CAPABILITIES => IMMUNE,
             BIOS_SIGN | MTRRCAP | MCG_CAP => 0,
             SYSENTER_CS => msrs.sysenter_cs,
@@ -95,11 +95,11 @@ impl Core<'_> {
         if address && !crate::access::canonical(value) {
             return Err(self.protect());
         }
-        let now = self.now();
         let msrs = &mut self.state.msrs;
         match index {
-            TSC => msrs.tsc_offset = value.wrapping_sub(now),
-            BIOS_SIGN => {}
+            // The counter goes on: the timer's deadlines and the paravirtual clock, which the
+            // board keeps, count with it.
+            TSC | BIOS_SIGN => {}
             SYSENTER_CS => msrs.sysenter_cs = value & 0xFFFF_FFFF,
             SYSENTER_ESP => msrs.sysenter_esp = value,
             SYSENTER_EIP => msrs.sysenter_eip = value,
@@ -122,7 +122,7 @@ impl Core<'_> {
             KERNEL_GS_BASE => msrs.kernel_gs_base = value,
             TSC_AUX => msrs.tsc_aux = value & 0xFFFF_FFFF,
             _ => {
-                let cycle = Cycle { now, memory: self.memory };
+                let cycle = Cycle { now: self.now(), memory: self.memory };
                 if self.bus.msr_write(index, value, cycle).is_err() {
                     return Err(self.protect());
                 }

@@ -92,14 +92,23 @@ impl Core<'_> {
         done
     }
 
-    /// Reads a word of a system table.
+    /// Reads 8 bytes of a system table.
     pub(crate) fn table_word(&mut self, address: u64) -> Result<u64, Fault> {
+        self.table_bytes(address).map(u64::from_le_bytes)
+    }
+
+    /// Reads 2 bytes of a system table.
+    pub(crate) fn table_half(&mut self, address: u64) -> Result<u64, Fault> {
+        self.table_bytes(address).map(|bytes| u16::from_le_bytes(bytes).into())
+    }
+
+    fn table_bytes<const N: usize>(&mut self, address: u64) -> Result<[u8; N], Fault> {
         let address =
             if self.state.msrs.efer & 0x400 != 0 { address } else { address & 0xFFFF_FFFF };
         self.implicitly(|core| {
-            let mut bytes = [0; 8];
+            let mut bytes = [0; N];
             core.load_bytes(address, &mut bytes)?;
-            Ok(u64::from_le_bytes(bytes))
+            Ok(bytes)
         })
     }
 
@@ -139,6 +148,7 @@ impl Core<'_> {
         self.state.segments[register] = self.accessed(new)?;
         if register == segment::SS {
             self.state.shadow = true;
+            self.untrapped = true;
             self.stop();
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! SYSCALL, SYSENTER and the ways back.
 
 use crate::core::{Core, Fault};
-use crate::flags::{IF, RF, VM};
+use crate::flags::{IF, RF, TF, VM};
 use crate::state::{Segment, reg, segment};
 use crate::uop::Uop;
 
@@ -33,6 +33,7 @@ impl Core<'_> {
         self.state.gpr[reg::RCX] = self.state.rip;
         self.state.gpr[11] = flags & !RF;
         self.state.flags.set_bits(flags & !msrs.sfmask & !RF);
+        self.untrapped = msrs.sfmask & TF != 0;
         let selector = msrs.star >> 32;
         self.enter_level(
             flat(selector, CODE64, 0),

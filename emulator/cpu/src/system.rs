@@ -24,9 +24,9 @@ const CR4_PCIDE: u64 = 1 << 17;
 pub(crate) const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_TSD: u64 = 1 << 2;
 const CR4_UMIP: u64 = 1 << 11;
-/// VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE,
-/// SMEP.
-const CR4_KNOWN: u64 = 0x0017_07FF;
+/// TSD, DE, PSE, PAE, PGE, PCE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE, SMEP: what CPUID
+/// promises.
+const CR4_KNOWN: u64 = 0x0017_07BC;
 const EFER_LMA: u64 = 0x400;
 const EFER_LME: u64 = 0x100;
 
@@ -138,7 +138,7 @@ impl Core<'_> {
         if self.state.cr4 & CR4_TSD != 0 {
             self.supervisor_only()?;
         }
-        let now = self.now().wrapping_add(self.state.msrs.tsc_offset);
+        let now = self.now();
         self.state.gpr[reg::RAX] = now & 0xFFFF_FFFF;
         self.state.gpr[reg::RDX] = now >> 32;
         if uop.op == Op::Rdtscp {
@@ -478,12 +478,12 @@ impl Core<'_> {
         if limit < 0x67 {
             return Err(self.protect());
         }
-        let map = self.table_word(self.state.tr.base.wrapping_add(0x66))? & 0xFFFF;
+        let map = self.table_half(self.state.tr.base.wrapping_add(0x66))?;
         let at = map + u64::from(port >> 3);
         if at + 1 > limit {
             return Err(self.protect());
         }
-        let bits = self.table_word(self.state.tr.base.wrapping_add(at))? & 0xFFFF;
+        let bits = self.table_half(self.state.tr.base.wrapping_add(at))?;
         let wanted = ((1u64 << (1 << size)) - 1) << (port & 7);
         if bits & wanted != 0 { Err(self.protect()) } else { Ok(()) }
     }

@@ -179,6 +179,11 @@ impl Board {
         }
     }
 
+    /// Does the guest still wait for that request?
+    pub fn disk_waits_for(&self, id: u64) -> bool {
+        self.block.as_ref().is_some_and(|block| block.function().waits_for(id))
+    }
+
     /// Is there room for a frame for the guest?
     pub fn has_frame_room(&self) -> bool {
         self.net.as_ref().is_some_and(|net| net.function().has_room())

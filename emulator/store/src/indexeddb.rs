@@ -309,7 +309,10 @@ impl SnapshotStore for IndexedDb {
         let (keys, values) = self.read(SNAPSHOTS, read).await?;
         let records = keys.iter().zip(&values);
         let mut records: Vec<Record> = records
-            .filter_map(|(key, value)| read_record(id(&key.as_string()?)?, value).ok())
+            .filter_map(|(key, value)| {
+                let id = id(&key.as_string()?)?;
+                Some(read_record(id, value).unwrap_or_else(|_| Record::unreadable(id)))
+            })
             .collect();
         youngest_first(&mut records);
         Ok(records)

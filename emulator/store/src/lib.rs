@@ -38,7 +38,7 @@ pub use error::StoreError;
 #[cfg(target_family = "wasm")]
 pub use indexeddb::{DATABASE, IndexedDb};
 pub use memory::Memory;
-pub use record::{Head, NAME_LIMIT, Record, SCREEN_LIMIT, Swept, Usage};
+pub use record::{Head, NAME_LIMIT, Record, SCREEN_LIMIT, Swept, UNREADABLE, Usage};
 
 /// Bytes of chunks in one transaction at most, unless one chunk alone is larger. A tab that
 /// dies loses no more than that, and the transaction's values are in memory twice.
@@ -111,8 +111,8 @@ pub trait SnapshotStore {
     /// cannot be read.
     async fn snapshot(&self, id: Id) -> Result<(Record, Vec<u8>), StoreError>;
 
-    /// All snapshots, the youngest first. Those whose records cannot be read are left out,
-    /// so that one of them does not hide the others: asked for one by one they say so.
+    /// All snapshots, the youngest first. Those whose records cannot be read come last, as
+    /// [`UNREADABLE`]: they can be removed, and asked for one by one they say so.
     async fn list(&self) -> Result<Vec<Record>, StoreError>;
 
     /// Names a snapshot, which keeps it until it is removed, or takes its name away.

@@ -83,7 +83,30 @@ pub struct Usage {
     pub persisted: bool,
 }
 
+/// Name in lists of a snapshot whose record cannot be read.
+pub const UNREADABLE: &str = "Damaged: it can only be deleted";
+
 impl Record {
+    /// What is known of a snapshot whose record cannot be read.
+    #[must_use]
+    pub fn unreadable(id: Id) -> Self {
+        Self {
+            id,
+            machine: String::new(),
+            name: Some(UNREADABLE.into()),
+            saved_ms: 0,
+            engine: String::new(),
+            image: String::new(),
+            memory_mib: 0,
+            flavour: String::new(),
+            cmdline: String::new(),
+            chunks: Vec::new(),
+            bytes: 0,
+            delta_bytes: 0,
+            screen: String::new(),
+        }
+    }
+
     /// With its texts cut to their limits, and each chunk listed once.
     pub(crate) fn bounded(mut self) -> Self {
         let mut seen = HashSet::new();

@@ -236,8 +236,9 @@ async fn damaged_values_are_corrupt_and_can_be_removed() {
     ] {
         assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
     }
-    let listed: Vec<Id> = store.list().await.unwrap().iter().map(|record| record.id).collect();
-    assert_eq!(listed, [first]);
+    let listed = store.list().await.unwrap();
+    assert_eq!((listed[0].id, listed[1].id, listed.len()), (first, second, 2));
+    assert_eq!(listed[1].name.as_deref(), Some(emulator_store::UNREADABLE));
     store.remove(second).await.unwrap();
     assert_eq!(store.head("m").await.unwrap().unwrap().current, first);
     assert_eq!(store.sweep().await.unwrap().chunks, 1);

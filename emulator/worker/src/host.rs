@@ -289,10 +289,10 @@ async fn boot(request: BootRequest) {
                     machine.command(command, now(), &mut events);
                 }
             }
-            host().slot.replace(Slot::Live(Box::new(machine), Rc::new(request)));
             if let Some(claim) = loaded.claim {
-                claim.establish(parent);
+                claim.establish(parent, &request.start);
             }
+            host().slot.replace(Slot::Live(Box::new(machine), Rc::new(request)));
             tell(&events);
             soon();
         }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use emulator_engine::LocalFuture;
 use emulator_snapshot::manifest::{Content, Entry};
 use emulator_snapshot::{CHUNK_SIZE, Id, Manifest, Meta, chunk, meta, screen};
-use emulator_store::{BATCH_BYTES, Record, SnapshotStore, StoreError};
+use emulator_store::{BATCH_BYTES, Record, SnapshotStore, StoreError, Swept};
 
 use crate::capture::{Capture, Memo, Part};
 use crate::network;
@@ -89,15 +89,16 @@ pub struct Keeper<S> {
     /// The snapshot that the machine came from or was last saved as.
     parent: Option<Id>,
     memo: Memo,
-    /// Bytes that were written for the save that is under way.
-    walked: u64,
+    /// Bytes that were written for the save that is under way, if the machine was walked
+    /// through for it.
+    walked: Option<u64>,
 }
 
 impl<S: SnapshotStore> Keeper<S> {
     /// For a machine whose head has this generation.
     #[must_use]
     pub fn new(store: Rc<S>, machine: String, generation: Option<u64>) -> Self {
-        Self { store, machine, generation, parent: None, memo: Memo::default(), walked: 0 }
+        Self { store, machine, generation, parent: None, memo: Memo::default(), walked: None }
     }
 
     /// The machine goes on from this snapshot.
@@ -122,8 +123,20 @@ impl<S: SnapshotStore> Keeper<S> {
     /// # Errors
     /// Those of the store.
     pub async fn begin(&mut self) -> Result<S::Hold, StoreError> {
-        self.walked = 0;
+        if self.walked.take().is_some() {
+            // The last one ended in the middle. What it has stored is nobody's, and the rest
+            // is not known: it is walked through anew.
+            self.memo = Memo::default();
+        }
         self.store.hold().await
+    }
+
+    /// Makes room: removes what nobody needs.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.store.sweep().await
     }
 
     /// Keeps the chunks of a part, so that the state that is held later has fewer to keep.
@@ -146,7 +159,8 @@ impl<S: SnapshotStore> Keeper<S> {
                 batch.push((id, bytes));
                 pace.breathe().await;
             }
-            self.walked += self.store_batch(batch, pace).await?;
+            let written = self.store_batch(batch, pace).await?;
+            *self.walked.get_or_insert(0) += written;
             for (place, id) in learned {
                 self.memo.learn(place, id);
             }
@@ -170,7 +184,7 @@ impl<S: SnapshotStore> Keeper<S> {
     ) -> Result<Record, StoreError> {
         // Until all is well, nothing is known of what the store holds.
         std::mem::take(&mut self.memo);
-        let walked = std::mem::take(&mut self.walked);
+        let walked = self.walked.take().unwrap_or(0);
         let (manifest, delta_bytes, memo) = self.store_chunks(capture, &label, pace).await?;
         let bytes = manifest.write();
         let record = Record {

@@ -19,15 +19,15 @@ use crate::source::WINDOW;
 /// Machines whose names begin so are not people's: they hold states that came with an image.
 pub const SHIPPED: &str = "shipped-";
 
-/// Largest exported file that is read, unpacked: four times the largest memory that a machine
-/// can have here. Whatever a file claims, no more than a chunk of it is held at once.
+/// Largest exported file that is read, unpacked: twice the largest memory that a machine can
+/// have here. Whatever a file claims, no more than a chunk of it is held at once.
 const FILE_LIMIT: u64 = 4 << 30;
 
-/// Name that the last state of a machine gets which is started anew, so that the new one's
-/// saves do not remove it.
-pub const SET_ASIDE: &str = "Before the last new start";
+/// Name that the last state of a machine gets which is started anew or goes on from an older
+/// one, so that the next saves do not remove it.
+pub const SET_ASIDE: &str = "Before the last new start or restore";
 
-/// Keeps a machine's head under a name, because the machine begins anew. There is one such
+/// Keeps a machine's head under a name, because the machine does not go on from it. There is one such
 /// snapshot for each machine, besides those that people have named.
 ///
 /// # Errors
@@ -69,8 +69,14 @@ pub async fn answer<S: SnapshotStore>(store: &S, request: LibraryRequest) -> Rep
 
 /// Takes an exported file. Everything in it is checked before the snapshot can be seen.
 pub async fn import<S: SnapshotStore>(store: &S, file: &[u8]) -> LibraryAnswer {
-    let result = take_file(store, file).await;
-    result.unwrap_or_else(|fault| LibraryAnswer::Failed { fault })
+    match take_file(store, file).await {
+        Ok(answer) => answer,
+        Err(fault) => {
+            // What was stored of it is nobody's.
+            let _ = store.sweep().await;
+            LibraryAnswer::Failed { fault }
+        }
+    }
 }
 
 fn reply(result: Result<Reply, Fault>) -> Reply {
@@ -223,9 +229,10 @@ async fn take_file<S: SnapshotStore>(store: &S, file: &[u8]) -> Result<LibraryAn
     }
     written += put(store, batch).await?;
     let text = screen::of(&manifest).map_err(|error| damaged(&error))?.unwrap_or_default();
+    let here = store.snapshot(id).await.ok().and_then(|(here, _)| here.name);
     let record = Record {
         // One that nobody named would go with the next sweep: no machine goes on from it yet.
-        name: record.name.or_else(|| Some("Imported".into())),
+        name: here.or(record.name).or_else(|| Some("Imported".into())),
         delta_bytes: written,
         screen: plain(text),
         ..record

@@ -23,6 +23,9 @@ const BACKOFF_LIMIT: Duration = Duration::from_secs(30);
 /// A relay that was there for so long did not fail, but went.
 const STEADY: Duration = Duration::from_secs(1);
 
+/// How long a relay may take for its part of the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// The page hears of changes this often at most.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -169,9 +172,11 @@ impl Network {
             io.received.push(frame);
             fresh = true;
         }
-        if let Link::Waiting { at, .. } = self.link {
-            due = Some(due.map_or(at, |due| due.min(at)));
-        }
+        let own = match self.link {
+            Link::Waiting { at, .. } => Some(at),
+            _ => self.patience(),
+        };
+        due = [due, own].into_iter().flatten().min();
         Exchange { moved: moved || fresh, fresh, due }
     }
 
@@ -201,13 +206,30 @@ impl Network {
         self.link = Link::Refused(reason);
     }
 
-    /// A message of the relay.
-    pub fn message(&mut self, message: &[u8], now: Instant) {
+    /// A message of the relay. `jitter` is a random number from 0 to 1.
+    pub fn message(&mut self, message: &[u8], jitter: f64, now: Instant) {
         if let Err(violation) = self.gateway.message(message, now) {
             self.hang_up(now);
             self.link = Link::Refused(format!("The relay broke the protocol: {violation}."));
         } else if self.gateway.ended().is_some() {
-            self.hang_up(now);
+            self.wish = Some(Wish::Close);
+            self.closed("", jitter, now);
+        }
+    }
+
+    /// Leaves a relay that says nothing. `jitter` is a random number from 0 to 1.
+    pub fn expire(&mut self, jitter: f64, now: Instant) {
+        if self.patience().is_some_and(|until| until <= now) {
+            self.wish = Some(Wish::Close);
+            self.closed("It says nothing. Is it a WISP relay?", jitter, now);
+        }
+    }
+
+    /// Until when the relay may be silent.
+    fn patience(&self) -> Option<Instant> {
+        match self.link {
+            Link::Open { since } if self.gateway.terms().is_none() => Some(since + HANDSHAKE),
+            _ => None,
         }
     }
 
@@ -218,12 +240,14 @@ impl Network {
 
     /// The socket is closed, or could not be opened. `jitter` is a random number from 0 to 1.
     pub fn closed(&mut self, reason: &str, jitter: f64, now: Instant) {
-        let steady = match self.link {
-            Link::Open { since } => now.saturating_sub(since) >= STEADY,
-            Link::Connecting => false,
+        let (steady, ended) = match self.link {
+            Link::Open { since } => {
+                let spoke = self.gateway.terms().is_some();
+                (spoke && now.saturating_sub(since) >= STEADY, self.gateway.ended())
+            }
+            Link::Connecting => (false, None),
             _ => return,
         };
-        let ended = self.gateway.ended();
         self.gateway.disconnected(now);
         if let Some(link) = ended.and_then(Self::verdict) {
             self.link = link;
@@ -309,13 +333,8 @@ impl Network {
     /// Ends the socket, if there is one, and with it what the guest has open.
     fn hang_up(&mut self, now: Instant) {
         if matches!(self.link, Link::Open { .. } | Link::Connecting) {
-            let ended = self.gateway.ended();
             self.gateway.disconnected(now);
             self.wish = Some(Wish::Close);
-            self.link = ended.and_then(Self::verdict).unwrap_or(Link::Waiting {
-                at: now + BACKOFF,
-                reason: ended.map(|reason| reason.to_string()),
-            });
         }
     }
 }
@@ -356,7 +375,7 @@ mod tests {
         loop {
             let mut quiet = true;
             while let Some(message) = server.transmit() {
-                network.message(&message, now);
+                network.message(&message, 1.0, now);
                 quiet = false;
             }
             while let Some(message) = network.next_message(0) {
@@ -447,12 +466,71 @@ mod tests {
         }
     }
 
+    /// How long the network waits until it calls the relay again.
+    fn wait(network: &Network, now: Instant) -> Option<u64> {
+        match network.relay_state(now) {
+            RelayState::BackingOff { retry_ms, .. } => Some(retry_ms),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_relay_that_ends_each_connection_is_called_ever_more_seldom() {
+        let mut network = network();
+        let mut now = START;
+        for expected in [1000, 2000, 4000] {
+            assert_eq!(network.wish(now), called(true));
+            network.opened(true, now);
+            let mut server = relay(None);
+            talk(&mut network, &mut server, now);
+            server.end(Reason::Throttled);
+            talk(&mut network, &mut server, now);
+            assert_eq!(network.wish(now), Some(Wish::Close));
+            assert_eq!(wait(&network, now), Some(expected));
+            now += Duration::from_millis(expected);
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_one_relay_says_nothing_of_the_next() {
+        let mut network = network();
+        network.wish(START);
+        network.opened(true, START);
+        talk(&mut network, &mut relay(Some(true)), START);
+        assert!(matches!(network.relay_state(START), RelayState::AuthenticationNeeded { .. }));
+        let relay = Some("ws://another.test/".into());
+        network.set(NetworkSettings { relay, ..settings() }, START);
+        for v2 in [true, false] {
+            let address = "ws://another.test/".into();
+            assert_eq!(network.wish(START), Some(Wish::Connect { address, v2 }));
+            network.closed("gone", 1.0, START);
+        }
+        assert_eq!(wait(&network, START), Some(1000));
+    }
+
+    #[test]
+    fn a_relay_that_says_nothing_is_left() {
+        let mut network = network();
+        let mut io = GuestIo::new(
+            emulator_protocol::TerminalSize::default(),
+            std::task::Waker::noop().clone(),
+        );
+        network.wish(START);
+        network.opened(true, START);
+        assert_eq!(network.exchange(&mut io, START).due, Some(START + HANDSHAKE));
+        network.expire(1.0, START + HANDSHAKE / 2);
+        assert_eq!(network.wish(START), None);
+        network.expire(1.0, START + HANDSHAKE);
+        assert_eq!(network.wish(START), Some(Wish::Close));
+        assert_eq!(wait(&network, START + HANDSHAKE), Some(1000));
+    }
+
     #[test]
     fn a_relay_that_breaks_the_protocol_is_left() {
         let mut network = network();
         network.wish(START);
         network.opened(true, START);
-        network.message(&[0x77, 1, 2], START);
+        network.message(&[0x77, 1, 2], 1.0, START);
         assert_eq!(network.wish(START), Some(Wish::Close));
         assert!(matches!(network.relay_state(START), RelayState::Refused { .. }));
         assert_eq!(network.wish(START + BACKOFF_LIMIT), None);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use emulator_engine::{Awakening, LocalFuture, Unready};
 use emulator_protocol::{
-    BootRequest, Event, Fault, FaultKind, Flavour, LibraryAnswer, Party, Resumption, Saved,
+    BootRequest, Event, Fault, FaultKind, Flavour, LibraryAnswer, Party, Resumption, Saved, Start,
 };
 use emulator_snapshot::{Id, Manifest, Meta, screen};
 use emulator_store::locks::{End, Writer};
@@ -125,10 +125,13 @@ impl Claim {
         Ok(())
     }
 
-    /// The machine runs: from now on it can be saved, and others may ask for it. Without a
-    /// parent it has begun anew, and what was saved before is set aside.
-    pub(crate) fn establish(mut self, parent: Option<Id>) {
-        if let (None, Some(head)) = (parent, self.head.clone()) {
+    /// The machine runs: from now on it can be saved, and others may ask for it. If it has
+    /// begun anew, or goes on from an older snapshot that a person chose, what was saved last
+    /// is set aside.
+    pub(crate) fn establish(mut self, parent: Option<Id>, start: &Start) {
+        let chosen = *start != Start::Head;
+        if let Some(head) = self.head.clone().filter(|head| chosen && parent != Some(head.current))
+        {
             spawn_local(async move {
                 if let Ok(store) = store().await {
                     // At worst it is gone after two saves.
@@ -279,41 +282,77 @@ thread_local! {
     static CLAIM_LOST: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Why a save came to nothing.
+enum Trouble {
+    Store(StoreError),
+    Fault(Fault),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Trouble> for Fault {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Store(error) => told(error),
+            Trouble::Fault(fault) => fault,
+        }
+    }
+}
+
 async fn try_save(
     claim: &mut Claim,
     request: &BootRequest,
     name: Option<String>,
 ) -> Result<(Record, Duration), Fault> {
-    let mut again = true;
-    loop {
-        let save = claim.keeper.begin().await.map_err(told)?;
-        let walked = walk(&mut claim.keeper, &save).await?;
-        let ((capture, carried), held) =
-            hold(|machine, events| machine.capture(claim.keeper.memo(), events)).await?;
-        let pause = walked.max(held);
-        let (screen, text) = screen_of_page().await?;
-        let label = Label {
-            name: name.clone(),
-            saved_ms: js_sys::Date::now() as u64,
-            memory_mib: request.memory_mib,
-            flavour: request.flavour.name().into(),
-            cmdline: request.cmdline.clone(),
-            screen,
-            text,
-            carried,
-        };
-        match claim.keeper.keep(save, capture, label, &Breath).await {
-            Ok(record) => return Ok((record, pause)),
-            // Something of the storage was cleared: now all of the machine is held, and written.
-            Err(StoreError::Missing(_)) if again => again = false,
-            // All of it was.
-            Err(StoreError::Unavailable(_)) if again => {
-                again = false;
-                claim.renew().await.map_err(told)?;
+    match save_once(claim, request, name.clone()).await {
+        // Something of the storage was cleared: now all of the machine is held, and written.
+        Err(Trouble::Store(StoreError::Missing(_))) => {}
+        // All of it was.
+        Err(Trouble::Store(StoreError::Unavailable(_))) => claim.renew().await.map_err(told)?,
+        // What saves that came to nothing have left behind may be room enough.
+        Err(Trouble::Store(StoreError::Quota)) => {
+            let swept = claim.keeper.sweep().await;
+            if !swept.is_ok_and(|swept| swept.bytes > 0) {
+                return Err(told(StoreError::Quota));
             }
-            Err(error) => return Err(told(error)),
         }
+        done => return Ok(done?),
     }
+    Ok(save_once(claim, request, name).await?)
+}
+
+async fn save_once(
+    claim: &mut Claim,
+    request: &BootRequest,
+    name: Option<String>,
+) -> Result<(Record, Duration), Trouble> {
+    let save = claim.keeper.begin().await?;
+    let walked = walk(&mut claim.keeper, &save).await?;
+    let ((capture, carried), held) =
+        hold(|machine, events| machine.capture(claim.keeper.memo(), events)).await?;
+    let pause = walked.max(held);
+    let (screen, text) = screen_of_page().await?;
+    let label = Label {
+        name,
+        saved_ms: js_sys::Date::now() as u64,
+        memory_mib: request.memory_mib,
+        flavour: request.flavour.name().into(),
+        cmdline: request.cmdline.clone(),
+        screen,
+        text,
+        carried,
+    };
+    Ok((claim.keeper.keep(save, capture, label, &Breath).await?, pause))
 }
 
 /// Keeps what a machine is made of that was not saved yet, part by part, while it runs, so
@@ -322,7 +361,7 @@ async fn try_save(
 async fn walk(
     keeper: &mut Keeper<IndexedDb>,
     save: &<IndexedDb as SnapshotStore>::Hold,
-) -> Result<Duration, Fault> {
+) -> Result<Duration, Trouble> {
     let mut longest = Duration::ZERO;
     if !keeper.memo().is_empty() {
         // Little has changed since the last save, and is found by looking once.
@@ -332,7 +371,7 @@ async fn walk(
         let (part, pause) = hold(|machine, _| machine.part(keeper.memo(), from, PART)).await?;
         longest = longest.max(pause);
         let Some(part) = part else { break };
-        keeper.walk(save, part, &Breath).await.map_err(told)?;
+        keeper.walk(save, part, &Breath).await?;
     }
     Ok(longest)
 }

@@ -36,6 +36,7 @@ thread_local! {
 /// Does what the network wishes, and sends what it has to say. True if something waits for
 /// the socket to get rid of what it has.
 pub(crate) fn serve(network: &mut Network) -> bool {
+    network.expire(js_sys::Math::random(), now());
     match network.wish(now()) {
         Some(Wish::Connect { address, v2 }) => connect(network, &address, v2),
         Some(Wish::Close) => drop(SOCKET.take()),
@@ -84,7 +85,7 @@ fn listen(socket: WebSocket) -> Socket {
         // Text has no meaning in this protocol, and is nothing to us.
         if let Ok(buffer) = event.data().dyn_into::<ArrayBuffer>() {
             let bytes = Uint8Array::new(&buffer).to_vec();
-            tell(|network| network.message(&bytes, now()));
+            tell(|network| network.message(&bytes, js_sys::Math::random(), now()));
         }
     });
     let closed = Closure::<dyn FnMut(CloseEvent)>::new(|event: CloseEvent| {

@@ -110,7 +110,10 @@ fn all(walk: &mut impl Walk, state: &mut State) -> Result<(), Malformed> {
     }
     let msrs = &mut state.msrs;
     walk!(walk: msrs.efer, msrs.star, msrs.lstar, msrs.cstar, msrs.sfmask, msrs.kernel_gs_base);
-    walk!(walk: msrs.tsc_aux, msrs.tsc_offset, msrs.sysenter_cs, msrs.sysenter_esp);
+    // Once an offset of the time-stamp counter, which was never anything else.
+    let mut unused = 0u64;
+    walk!(walk: msrs.tsc_aux, unused, msrs.sysenter_cs, msrs.sysenter_esp);
+    let _ = unused;
     walk!(walk: msrs.sysenter_eip, msrs.pat, msrs.misc_enable, msrs.mtrr_default);
     let mut shadow = u8::from(state.shadow);
     let mut activity = state.activity as u8;

@@ -109,3 +109,70 @@ fn a_handlers_segment_is_accessed_once_its_frame_is_pushed() {
         assert_eq!(machine.memory.read::<u64>(GDT + FREE).unwrap() >> 40 & 1, accessed);
     }
 }
+
+const TF: u64 = 1 << 8;
+
+/// Where each single-step trap of a program came, which starts with TF set and ends in HLT.
+fn traps(program: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Vec<u64> {
+    let mut machine = Machine::new();
+    machine.gate(1, 0);
+    // Notes its return address in the next word of the list that R15 goes through.
+    machine.put(HANDLER, |a| {
+        a.mov(r14, qword_ptr(rsp))?;
+        a.mov(qword_ptr(r15), r14)?;
+        a.add(r15, 8)?;
+        a.iretq()
+    });
+    machine.cpu.state.gpr[15] = NOTES;
+    machine.put(KERNEL, program);
+    let flags = machine.cpu.state.flags.bits();
+    machine.cpu.state.flags.set_bits(flags | TF);
+    machine.run(100);
+    let count = (machine.cpu.state.gpr[15] - NOTES) / 8;
+    (0..count).map(|word| machine.memory.read::<u64>(NOTES + 8 * word).unwrap() - KERNEL).collect()
+}
+
+#[test]
+fn an_instruction_that_began_with_tf_set_is_followed_by_a_trap() {
+    let cleared = traps(|a| {
+        a.push(0)?;
+        a.popfq()?;
+        a.nop()?;
+        a.hlt()
+    });
+    assert_eq!(cleared, [2, 3], "behind PUSH, and behind POPF though it has cleared TF");
+}
+
+#[test]
+fn a_load_of_ss_holds_the_trap_back_and_sti_does_not() {
+    let held = traps(|a| {
+        a.mov(ss, eax)?;
+        a.nop()?;
+        a.push(0)?;
+        a.popfq()?;
+        a.hlt()
+    });
+    assert_eq!(held, [3, 5, 6]);
+    let with_sti = traps(|a| {
+        a.sti()?;
+        a.push(0)?;
+        a.popfq()?;
+        a.hlt()
+    });
+    assert_eq!(with_sti, [1, 3, 4]);
+}
+
+#[test]
+fn a_trap_behind_a_halt_ends_it() {
+    let mut machine = Machine::new();
+    machine.gate(1, 0);
+    machine.put(HANDLER, |a| {
+        a.mov(rbx, 7u64)?;
+        a.hlt()
+    });
+    machine.put(KERNEL, |a| a.hlt());
+    let flags = machine.cpu.state.flags.bits();
+    machine.cpu.state.flags.set_bits(flags | TF);
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    assert_eq!(machine.cpu.state.gpr[3], 7);
+}

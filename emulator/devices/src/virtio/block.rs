@@ -166,9 +166,14 @@ impl Block {
     /// Answers a request: the bytes of a read (as many as were asked for), none for the
     /// others. The guest hears of it at the next service.
     pub fn complete(&mut self, id: u64, answer: Result<Vec<u8>, Failed>) {
-        if self.state.pending.iter().any(|pending| pending.id == id) {
+        if self.waits_for(id) {
             self.answers.push((id, answer));
         }
+    }
+
+    /// Is there such a request? A reset of the device forgets all.
+    pub fn waits_for(&self, id: u64) -> bool {
+        self.state.pending.iter().any(|pending| pending.id == id)
     }
 
     /// Are there requests that have not been answered?

@@ -95,11 +95,7 @@ impl Disk {
     ///
     /// # Errors
     /// As [`Disk::arrive`].
-    pub(super) fn serve(
-        &mut self,
-        machine: &mut Machine,
-        files: &dyn Files,
-    ) -> Result<(), Fault> {
+    pub(super) fn serve(&mut self, machine: &mut Machine, files: &dyn Files) -> Result<(), Fault> {
         let mut answered = false;
         for Request { id, operation } in machine.board().take_disk_requests() {
             match operation {
@@ -119,6 +115,7 @@ impl Disk {
                 }
             }
         }
+        self.waiting.retain(|(id, _, _)| machine.board().disk_waits_for(*id));
         if !self.waiting.is_empty() {
             answered |= self.answer_reads(machine);
             self.fetch(files);
