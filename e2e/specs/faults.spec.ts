@@ -41,7 +41,11 @@ eachKernel((kernel) => {
     await machine.write("reboot -f\r");
     await page.waitForFunction(() => window.vivarium.state !== "running", undefined, { timeout: 30_000 });
     await machine.waitForState("failed");
-    await expect(page.getByRole("alert")).toContainText(/triple fault/i);
+    const alert = page.getByRole("alert");
+    await expect(alert).toContainText(/triple fault/i);
+    // The last words of the guest, and of our own engine the processor's registers.
+    await expect(alert).toContainText(/reboot: /);
+    if (kernel.name === "x86-64") await expect(alert).toContainText(/RIP=[0-9a-f]+/i);
   });
 
   test("a crashed worker is told and can be restarted", async ({ page }) => {

@@ -5,6 +5,8 @@
 
 #[path = "system/delivery.rs"]
 mod delivery;
+#[path = "system/numbers.rs"]
+mod numbers;
 #[path = "system/registers.rs"]
 mod registers;
 #[path = "system/segments.rs"]

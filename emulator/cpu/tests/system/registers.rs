@@ -100,3 +100,123 @@ fn a_users_ports_are_those_of_the_map() {
         assert_eq!(machine.board.written.len(), usize::from(may), "{map:x} {port:x}");
     }
 }
+
+/// XCR0: x87 and SSE.
+const STATES: u32 = 3;
+
+#[test]
+fn xsave_writes_what_was_asked_for_and_xrstor_takes_it_back() {
+    let area = NOTES;
+    for asked in 0..=STATES {
+        let mut machine = Machine::new();
+        machine.cpu.state.cr4 |= 1 << 9 | 1 << 18;
+        machine.put(KERNEL, |a| {
+            a.xor(ecx, ecx)?;
+            a.xor(edx, edx)?;
+            a.mov(eax, STATES)?;
+            a.xsetbv()?;
+            a.fninit()?;
+            a.fldpi()?;
+            a.mov(ebx, 0x1234_5678)?;
+            a.movd(xmm3, ebx)?;
+            a.mov(eax, asked)?;
+            a.xsave(ptr(area))?;
+            // Everything is something else now.
+            a.fninit()?;
+            a.fld1()?;
+            a.pxor(xmm3, xmm3)?;
+            a.xrstor(ptr(area))?;
+            a.fstp(qword_ptr(area + 0x400))?;
+            a.movd(dword_ptr(area + 0x408), xmm3)?;
+            a.hlt()
+        });
+        assert_eq!(machine.run(100).exit, Exit::Halted, "{asked}");
+        let read = |at: u64| machine.memory.read::<u64>(at).unwrap();
+        // Which parts the area has: XSTATE_BV (SDM vol. 1, 13.4.2).
+        assert_eq!(read(area + 512), u64::from(asked));
+        let pi = if asked & 1 == 1 { std::f64::consts::PI } else { 1.0 };
+        assert_eq!(f64::from_bits(read(area + 0x400)), pi, "{asked}");
+        let word = if asked & 2 == 2 { 0x1234_5678 } else { 0 };
+        assert_eq!(read(area + 0x408) as u32, word, "{asked}");
+    }
+}
+
+#[test]
+fn xrstor_makes_the_first_state_of_what_the_area_lacks() {
+    let mut machine = Machine::new();
+    machine.cpu.state.cr4 |= 1 << 9 | 1 << 18;
+    machine.put(KERNEL, |a| {
+        a.xor(ecx, ecx)?;
+        a.xor(edx, edx)?;
+        a.mov(eax, STATES)?;
+        a.xsetbv()?;
+        a.mov(ebx, 7)?;
+        a.movd(xmm3, ebx)?;
+        a.mov(dword_ptr(NOTES + 24), 0x1F80)?;
+        a.xrstor(ptr(NOTES))?;
+        a.movd(ebx, xmm3)?;
+        a.hlt()
+    });
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    assert_eq!(machine.cpu.state.gpr[3], 0);
+}
+
+#[test]
+fn strings_go_through_ports() {
+    let mut machine = Machine::new();
+    machine.memory.write(NOTES, 0x0102_0304u32).unwrap();
+    machine.put(KERNEL, |a| {
+        a.mov(edx, 0x55)?;
+        a.mov(rsi, NOTES)?;
+        a.mov(ecx, 4)?;
+        a.rep().outsb()?;
+        a.mov(rdi, NOTES + 16)?;
+        a.mov(ecx, 3)?;
+        a.rep().insw()?;
+        a.hlt()
+    });
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    assert_eq!(machine.board.written, [(0x55, 4), (0x55, 3), (0x55, 2), (0x55, 1)]);
+    assert_eq!(machine.memory.read::<u64>(NOTES + 16).unwrap(), 0x0000_FFFF_FFFF_FFFF);
+    let registers = machine.cpu.state.gpr;
+    assert_eq!((registers[1], registers[6], registers[7]), (0, NOTES + 4, NOTES + 22));
+}
+
+#[test]
+fn random_numbers_are_the_boards_and_say_that_they_are_there() {
+    let mut machine = Machine::new();
+    machine.put(KERNEL, |a| {
+        a.rdrand(rbx)?;
+        a.setc(cl)?;
+        a.rdseed(rsi)?;
+        a.setc(ch)?;
+        a.hlt()
+    });
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    let registers = machine.cpu.state.gpr;
+    assert_eq!((registers[3], registers[1] & 0xFFFF), (4, 0x101), "RBX, and CF twice");
+}
+
+#[test]
+fn rdtscp_names_the_processor() {
+    let mut machine = Machine::new();
+    machine.put(KERNEL, |a| {
+        a.mov(ecx, 0xC000_0103u32)?;
+        a.mov(eax, 77)?;
+        a.xor(edx, edx)?;
+        a.wrmsr()?;
+        a.rdtscp()?;
+        a.mov(ebx, ecx)?;
+        // The counter is the board's, and stays it.
+        a.mov(esi, eax)?;
+        a.mov(ecx, 0x10)?;
+        a.mov(edx, 1)?;
+        a.wrmsr()?;
+        a.rdtsc()?;
+        a.hlt()
+    });
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    let registers = machine.cpu.state.gpr;
+    assert_eq!((registers[3], registers[2]), (77, 0));
+    assert!(registers[0] > registers[6] && registers[0] < registers[6] + 10);
+}
