@@ -8,6 +8,14 @@ import { RUNS, Table, answered, expectOk, machine, publish, withPage } from "./m
 /** A fixed piece of work: files are written, programs run. */
 const WORK = "cp -r /etc /tmp/work; for i in 1 2 3 4 5 6 7 8; do ls -lR /etc /bin > /tmp/list$i; done";
 
+/** A session: what a person may have tried by then. The small flavour has less to try. */
+const SESSION = {
+  busybox: `for i in 1 2 3; do ${WORK}; done; find / -xdev > /tmp/found; sort /tmp/found | sha256sum`,
+  full:
+    "python3 -c 'import json, ssl, asyncio; print(sum(i * i for i in range(100000)))'; cd /tmp && git init -q work2; " +
+    "cp -r /etc work2 2>/dev/null; cd work2 && git add . && git -c user.name=a -c user.email=a@a commit -qm a; openssl genrsa 1024 > key; cd",
+};
+
 test("saving", async ({ browser }) => {
   const table = new Table();
   const about = machine(browser.version());
@@ -20,8 +28,8 @@ test("saving", async ({ browser }) => {
           await machine.page.addInitScript(() => localStorage.setItem("vivarium.preferences", '{"autosave":false}'));
           await machine.open();
           expectOk(await machine.boot({ engine, flavour, memory, start: "cold" }));
-          const save = async (name: string, size: "bytes" | "deltaBytes") => {
-            const saved = await machine.save();
+          const save = async (name: string, size: "bytes" | "deltaBytes", of = machine) => {
+            const saved = await of.save();
             put(`${name}: time`, "ms", saved.tookMs);
             put(`${name}: the guest stands still`, "ms", saved.pauseMs);
             put(`${name}: stored`, "MB", saved[size] / 1e6);
@@ -31,6 +39,10 @@ test("saving", async ({ browser }) => {
           await save("save after work", "deltaBytes");
           await machine.page.waitForTimeout(1_000);
           await save("save after an idle second", "deltaBytes");
+          if (run === 0) {
+            await machine.page.waitForTimeout(60_000);
+            await save("save after an idle minute", "deltaBytes");
+          }
           const again = new Machine(await context.newPage());
           await machine.page.close();
           const opened = performance.now();
@@ -38,6 +50,8 @@ test("saving", async ({ browser }) => {
           const options = { engine, flavour, memory, start: "head" } as const;
           put("restore: from the call to an answered key", "ms", await answered(again, options));
           put("restore: from opening the page to an answered key", "ms", performance.now() - opened);
+          await again.run(SESSION[flavour], 300_000);
+          await save("save after a session", "bytes", again);
         });
       }
     }

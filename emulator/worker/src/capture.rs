@@ -37,12 +37,6 @@ struct Known {
 }
 
 impl Memo {
-    /// Whether nothing was saved yet, as far as this worker knows.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Learns the name of a chunk that a [`Part`] has held.
     pub fn learn(&mut self, place: Place, id: Id) {
         let known = self.0.entry(place.section).or_default();
@@ -103,6 +97,12 @@ impl Part {
             }
         }
         part
+    }
+
+    /// How many of them have changed since the last save.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -39,6 +39,10 @@ const BUSY_LOOK: Duration = Duration::from_millis(10);
 /// are made in a few milliseconds.
 const PART: usize = 32;
 
+/// Chunks that have changed since the last save from which on they are many: to copy fewer
+/// takes some milliseconds.
+const MANY: usize = 32;
+
 /// How long the page may take to say what is on the terminal. A hidden tab's timers come once
 /// a second, and xterm.js needs some of them.
 const SCREEN_LIMIT: Duration = Duration::from_secs(20);
@@ -356,22 +360,26 @@ async fn save_once(
 }
 
 /// Keeps what a machine is made of that was not saved yet, part by part, while it runs, so
-/// that it stands still for a moment only when all of it is held. Returns the longest time
-/// for which it stood still.
+/// that it stands still for a moment only when all of it is held. Few changes are left to
+/// that moment: many of them would change again until then, and be stored twice. Returns the
+/// longest time for which the machine stood still.
 async fn walk(
     keeper: &mut Keeper<IndexedDb>,
     save: &<IndexedDb as SnapshotStore>::Hold,
 ) -> Result<Duration, Trouble> {
     let mut longest = Duration::ZERO;
-    if !keeper.memo().is_empty() {
-        // Little has changed since the last save, and is found by looking once.
-        return Ok(longest);
-    }
+    let (mut found, mut waiting) = (0, Vec::new());
     for from in (0..).step_by(PART) {
         let (part, pause) = hold(|machine, _| machine.part(keeper.memo(), from, PART)).await?;
         longest = longest.max(pause);
         let Some(part) = part else { break };
-        keeper.walk(save, part, &Breath).await?;
+        found += part.changed();
+        waiting.push(part);
+        if found >= MANY {
+            for part in waiting.drain(..) {
+                keeper.walk(save, part, &Breath).await?;
+            }
+        }
     }
     Ok(longest)
 }

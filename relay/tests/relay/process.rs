@@ -224,6 +224,12 @@ fn mistakes_on_the_command_line_are_told() {
 /// and its socket's, and what an allocator keeps.
 const GROWTH: usize = 32 * 1024;
 
+/// How long a client is watched that reads nothing.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// What a relay may grow by meanwhile, in KiB: as much as is allowed in a minute.
+const STALLED_GROWTH: usize = 1024;
+
 #[tokio::test]
 async fn memory_stays_flat_when_all_credit_is_used_and_when_it_is_ignored() {
     let deaf = TargetServer::start(Habit::Deaf).await;
@@ -288,6 +294,10 @@ async fn memory_stays_flat_when_a_client_reads_nothing() {
     .await;
     let grown = relay.peak() - before;
     assert!(grown < GROWTH, "{grown} KiB");
+    // From now on nothing is added, though all targets would send on.
+    tokio::time::sleep(STALLED).await;
+    let added = relay.peak() - last;
+    assert!(added <= STALLED_GROWTH, "{added} KiB more");
     assert!(relay.child.try_wait().unwrap().is_none());
 }
 
