@@ -10,6 +10,8 @@
 
 #[path = "host/block.rs"]
 mod block;
+#[path = "host/forms.rs"]
+mod forms;
 #[path = "host/guest.rs"]
 mod guest;
 #[path = "host/judge.rs"]

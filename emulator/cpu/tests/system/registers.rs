@@ -220,3 +220,93 @@ fn rdtscp_names_the_processor() {
     assert_eq!((registers[3], registers[2]), (77, 0));
     assert!(registers[0] > registers[6] && registers[0] < registers[6] + 10);
 }
+
+#[test]
+fn segment_registers_are_read_and_pushed() {
+    let mut machine = Machine::new();
+    for (register, selector) in [(3, 0x10), (4, 0x20), (5, 0x23), (0, 0x13)] {
+        machine.cpu.state.segments[register].selector = selector;
+    }
+    machine.put(KERNEL, |a| {
+        a.mov(rbx, -1i64)?;
+        a.mov(rcx, -1i64)?;
+        a.mov(bx, ds)?;
+        a.mov(ecx, es)?;
+        a.mov(word_ptr(NOTES), ss)?;
+        a.push(fs)?;
+        a.push(gs)?;
+        a.hlt()
+    });
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    let registers = machine.cpu.state.gpr;
+    // Two bytes of a 16-bit register and of memory, all of a wider register (SDM vol. 2, MOV).
+    assert_eq!(registers[3], 0xFFFF_FFFF_FFFF_0010);
+    assert_eq!((registers[1], machine.notes()[0]), (0x13, 0x10));
+    let word = |at: u64| machine.memory.read::<u64>(at).unwrap();
+    assert_eq!((word(STACK - 8), word(STACK - 16)), (0x20, 0x23));
+
+    let mut machine = Machine::new();
+    machine.cpu.state.segments[1] = Segment::flat(0x18, 0xC09B);
+    machine.cpu.state.segments[0].selector = 0x13;
+    machine.cpu.state.segments[3].selector = 0x20;
+    // PUSH CS, SS, DS, ES with 32 bits, PUSH CS with 16, HLT.
+    let program = [0x0E, 0x16, 0x1E, 0x06, 0x66, 0x0E, 0xF4];
+    machine.memory.slice_mut(KERNEL, program.len()).unwrap().copy_from_slice(&program);
+    assert_eq!(machine.run(100).exit, Exit::Halted);
+    let half = |at: u64| machine.memory.read::<u16>(at).unwrap();
+    let pushed = [4, 8, 12, 16, 18].map(|below| half(STACK - below));
+    assert_eq!(pushed, [0x18, 0x10, 0x20, 0x13, 0x18]);
+    assert_eq!(machine.cpu.state.gpr[4], STACK - 18);
+}
+
+#[test]
+fn cpuid_promises_what_control_registers_take() {
+    let ask = |leaf: u32, part: u32| {
+        let mut machine = Machine::new();
+        machine.put(KERNEL, |a| {
+            a.mov(rax, -1i64)?;
+            a.mov(eax, leaf)?;
+            a.mov(ecx, part)?;
+            a.cpuid()?;
+            a.hlt()
+        });
+        assert_eq!(machine.run(100).exit, Exit::Halted);
+        [0, 3, 1, 2].map(|register| machine.cpu.state.gpr[register])
+    };
+    let takes = |bit: u32| {
+        let mut machine = Machine::new();
+        machine.gate(13, 0);
+        machine.noting_handler();
+        machine.put(KERNEL, |a| {
+            a.mov(rax, cr4)?;
+            a.bts(rax, bit)?;
+            a.mov(cr4, rax)?;
+            a.hlt()
+        });
+        machine.run(100);
+        // Where the handler of #GP found its stack.
+        machine.notes()[8] == 0
+    };
+    let [_, _, third, fourth] = ask(1, 0);
+    let [_, seventh, ..] = ask(7, 0);
+    // Feature, and the bit of CR4 that it is switched on by (SDM vol. 3, 2.5).
+    let pairs = [
+        (fourth >> 1, 0),    // VME
+        (fourth >> 2, 3),    // DE
+        (fourth >> 3, 4),    // PSE
+        (fourth >> 7, 6),    // MCE
+        (fourth >> 13, 7),   // PGE
+        (fourth >> 24, 9),   // FXSR
+        (third >> 17, 17),   // PCID
+        (third >> 26, 18),   // XSAVE
+        (seventh, 16),       // FSGSBASE
+        (seventh >> 7, 20),  // SMEP
+        (seventh >> 20, 21), // SMAP
+    ];
+    for (feature, bit) in pairs {
+        assert_eq!(feature & 1 == 1, takes(bit), "CR4 bit {bit}");
+    }
+    assert!(ask(0, 0)[0] >= 7 && ask(0x8000_0000, 0)[0] >= 0x8000_0001);
+    let extended = ask(0x8000_0001, 0);
+    assert_eq!((extended[3] >> 29 & 1, extended[3] >> 20 & 1), (1, 1), "long mode, NX");
+}
