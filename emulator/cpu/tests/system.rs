@@ -5,6 +5,8 @@
 
 #[path = "system/delivery.rs"]
 mod delivery;
+#[path = "system/found.rs"]
+mod found;
 #[path = "system/numbers.rs"]
 mod numbers;
 #[path = "system/registers.rs"]
