@@ -108,8 +108,8 @@ export class Machine {
    * the terminal where the cursor is (CSI 6n). It asks in one breath with its prompt, and the
    * answer is input: what is typed before it is there has the answer in its middle.
    */
-  async prompt(): Promise<void> {
-    await this.waitForText(/\w@vivarium:\S*[#$]\s*$/);
+  async prompt(timeout?: number): Promise<void> {
+    await this.waitForText(/\w@vivarium:\S*[#$]\s*$/, timeout);
   }
 
   /**
@@ -133,6 +133,7 @@ export class Machine {
 
   /** Requires a real kernel behind the prompt: computed, versioned, and without a panic. */
   async expectRealKernel(timeout = 30_000): Promise<void> {
+    await this.prompt(timeout);
     await this.write("echo READY_$((6*7))_$(uname -r)\r");
     const text = await this.waitForText(/^READY_42_\d+\.\d+\.\d+\S*-vivarium/m, timeout);
     expect(text).not.toContain("Kernel panic");

@@ -96,7 +96,7 @@ eachKernel((kernel) => {
     const before = (await machine.list())[0]!.id;
     await page.evaluate(() => {
       Object.defineProperty(document, "hidden", { value: true, configurable: true });
-      document.dispatchEvent(new Event("visibilitychange"));
+      document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
     });
     await expect.poll(async () => (await machine.list())[0]!.id, { timeout: 8_000 }).not.toBe(before);
   });
