@@ -45,6 +45,7 @@ pub(crate) const RIP: usize = 16;
 pub(crate) const RFLAGS: usize = 17;
 pub(crate) const CR0: usize = 18;
 pub(crate) const CR2: usize = 19;
+pub(crate) const CR4: usize = 21;
 /// Four words for each segment: selector, base, limit, attributes.
 pub(crate) const SEGMENTS: usize = PLAIN.len();
 pub(crate) const COUNT: usize = SEGMENTS + 8 * 4;

@@ -55,6 +55,14 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
+        name: "it has machine checks, and so CR4.MCE",
+        manual: "none: another machine",
+        part: Part::Everything,
+        applies: |case, ours, theirs| {
+            protection(ours) && has(case, &["Mov_cr"]) && theirs.words[words::CR4] & 1 << 6 != 0
+        },
+    },
+    Known {
         name: "unknown model-specific registers are ignored",
         manual: "vol. 2, RDMSR, WRMSR: #GP(0)",
         part: Part::Everything,
