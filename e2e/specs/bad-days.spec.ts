@@ -222,12 +222,13 @@ eachKernel((kernel) => {
     const machine = await small(page);
     await machine.run("n=1");
     await machine.save();
-    await machine.run("n=2; dd if=/dev/urandom of=/tmp/noise bs=1M count=8 2>/dev/null");
+    // Enough for the save to take its time.
+    await machine.run("n=2; dd if=/dev/urandom of=/tmp/noise bs=1M count=24 2>/dev/null");
     const session = await context.newCDPSession(page);
     let ended = false;
     const save = machine.save().catch(() => undefined).then(() => (ended = true));
-    // The worker says how far it is.
-    await expect(page.getByTestId("kept")).toContainText(/saving/i);
+    // Looked for at each frame: what the page says of a save that is under way.
+    await page.waitForFunction(() => document.querySelector("[data-testid=kept]")?.getAttribute("data-kept") === "saving");
     expect(ended).toBe(false);
     const crash = page.waitForEvent("crash");
     // Nobody is left to answer.
