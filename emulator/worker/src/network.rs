@@ -351,7 +351,9 @@ fn still(report: &NetworkReport) -> NetworkReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use emulator_protocol::Credentials as Known;
+    use std::task::Waker;
+
+    use emulator_protocol::{Credentials as Known, TerminalSize};
     use wisp::server::{self, Server};
 
     const START: Instant = Duration::from_secs(100);
@@ -364,6 +366,10 @@ mod tests {
         let mut network = Network::new(NetworkSettings::default(), [7; 32]);
         network.set(settings(), START);
         network
+    }
+
+    fn io() -> GuestIo {
+        GuestIo::new(TerminalSize::default(), Waker::noop().clone())
     }
 
     fn called(v2: bool) -> Option<Wish> {
@@ -511,10 +517,7 @@ mod tests {
     #[test]
     fn a_relay_that_says_nothing_is_left() {
         let mut network = network();
-        let mut io = GuestIo::new(
-            emulator_protocol::TerminalSize::default(),
-            std::task::Waker::noop().clone(),
-        );
+        let mut io = io();
         network.wish(START);
         network.opened(true, START);
         assert_eq!(network.exchange(&mut io, START).due, Some(START + HANDSHAKE));
@@ -553,10 +556,7 @@ mod tests {
     #[test]
     fn what_the_guest_asks_for_its_address_is_answered() {
         let mut network = network();
-        let mut io = GuestIo::new(
-            emulator_protocol::TerminalSize::default(),
-            std::task::Waker::noop().clone(),
-        );
+        let mut io = io();
         let exchange = network.exchange(&mut io, START);
         assert_eq!(exchange.due, Some(START), "the relay is to be called");
         io.sent.push(discover());

@@ -11,22 +11,22 @@ from math import pi
 getcontext().prec = 90
 
 
-def sine(x):
-    term, total, n = x, x, 1
+def circular(term, n, x):
+    """The series of sine or cosine, from its first term, x**n / n!, on."""
+    total = term
     while abs(term) > Decimal(10) ** -80:
         n += 2
         term = -term * x * x / (n * (n - 1))
         total += term
     return total
+
+
+def sine(x):
+    return circular(x, 1, x)
 
 
 def cosine(x):
-    term, total, n = Decimal(1), Decimal(1), 0
-    while abs(term) > Decimal(10) ** -80:
-        n += 2
-        term = -term * x * x / (n * (n - 1))
-        total += term
-    return total
+    return circular(Decimal(1), 0, x)
 
 
 def arc_tangent(x):

@@ -103,18 +103,25 @@ fn a_users_ports_are_those_of_the_map() {
 
 /// XCR0: x87 and SSE.
 const STATES: u32 = 3;
+/// CR4: OSFXSR, OSXSAVE.
+const XSAVING: u64 = 1 << 9 | 1 << 18;
+
+/// Puts both states into XCR0; EDX is zero then.
+fn switch_on(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.xor(ecx, ecx)?;
+    a.xor(edx, edx)?;
+    a.mov(eax, STATES)?;
+    a.xsetbv()
+}
 
 #[test]
 fn xsave_writes_what_was_asked_for_and_xrstor_takes_it_back() {
     let area = NOTES;
     for asked in 0..=STATES {
         let mut machine = Machine::new();
-        machine.cpu.state.cr4 |= 1 << 9 | 1 << 18;
+        machine.cpu.state.cr4 |= XSAVING;
         machine.put(KERNEL, |a| {
-            a.xor(ecx, ecx)?;
-            a.xor(edx, edx)?;
-            a.mov(eax, STATES)?;
-            a.xsetbv()?;
+            switch_on(a)?;
             a.fninit()?;
             a.fldpi()?;
             a.mov(ebx, 0x1234_5678)?;
@@ -144,12 +151,9 @@ fn xsave_writes_what_was_asked_for_and_xrstor_takes_it_back() {
 #[test]
 fn xrstor_makes_the_first_state_of_what_the_area_lacks() {
     let mut machine = Machine::new();
-    machine.cpu.state.cr4 |= 1 << 9 | 1 << 18;
+    machine.cpu.state.cr4 |= XSAVING;
     machine.put(KERNEL, |a| {
-        a.xor(ecx, ecx)?;
-        a.xor(edx, edx)?;
-        a.mov(eax, STATES)?;
-        a.xsetbv()?;
+        switch_on(a)?;
         a.mov(ebx, 7)?;
         a.movd(xmm3, ebx)?;
         a.mov(dword_ptr(NOTES + 24), 0x1F80)?;
